@@ -1,0 +1,78 @@
+// Entry point: global flags, Ctrl-C, and the one place where an Error becomes a message and an exit code.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "exit_codes.h"
+#include "verbs.h"
+
+namespace thimble::cli {
+
+namespace {
+
+CancelToken g_cancel;  // a signal handler can only reach a global
+
+void on_interrupt(int signal_number) {
+  g_cancel.cancel();
+  // A second Ctrl-C ends the process the ordinary way, should the work not be looking.
+  std::signal(signal_number, SIG_DFL);
+}
+
+int report(ErrorCode code, const char* message) {
+  std::fprintf(stderr, "thimble: %s: %s\n", error_code_name(code), message);
+  return exit_code(code);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Thimble: squeezes a language model onto a phone and proves that it still does its job.", "thimble");
+  app.set_version_flag("--version", THIMBLE_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(exit_code_help());
+
+  Context context;
+  context.cancel = &g_cancel;
+  app.add_flag("--json", context.json, "print one JSON document for machines");
+  app.add_flag("-q,--quiet", context.quiet, "no progress");
+  app.add_option("-t,--threads", context.n_threads, "threads; 0: every usable processor")->check(CLI::Range(0, 1024));
+
+  add_squeeze(app, context);
+  add_convert(app, context);
+  add_inspect(app, context);
+  add_quantize(app, context);
+  add_eval(app, context);
+  add_plan(app, context);
+  add_chat(app, context);
+  add_bench(app, context);
+  add_tokenize(app, context);
+
+  try {
+    app.parse(argc, argv);
+    return context.exit_code;
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    app.exit(e);
+    return kExitUsage;
+  } catch (const Error& e) {
+    return report(e.code(), e.what());
+  } catch (const std::bad_alloc&) {
+    return report(ErrorCode::resource_exhausted, "out of memory");
+  } catch (const std::exception& e) {
+    return report(ErrorCode::internal, e.what());
+  }
+}
+
+}  // namespace
+
+}  // namespace thimble::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, thimble::cli::on_interrupt);
+  std::signal(SIGTERM, thimble::cli::on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);
+  return thimble::cli::run(argc, argv);
+}

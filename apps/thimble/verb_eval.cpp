@@ -1,0 +1,10 @@
+#include "verbs.h"
+
+namespace thimble::cli {
+
+void add_eval(CLI::App& app, Context& context) {
+  (void)app;
+  (void)context;
+}
+
+}  // namespace thimble::cli

@@ -1,0 +1,15 @@
+# The one table of instruction-set flags: a kernel file NAME_<isa>.cpp is compiled with exactly these, nothing else is.
+# -ffp-contract=off keeps float results of the portable code equal on every machine; kernel files opt into FMA by intrinsic.
+set(THIMBLE_ISA_FLAGS_scalar "")
+set(THIMBLE_ISA_FLAGS_avx2 "-mavx2;-mfma;-mf16c;-mno-avx512f")
+set(THIMBLE_ISA_FLAGS_avx512_vnni "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
+set(THIMBLE_ISA_FLAGS_neon "-march=armv8-a")
+set(THIMBLE_ISA_FLAGS_neon_dotprod "-march=armv8.2-a+dotprod+fp16")
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(THIMBLE_ISAS scalar avx2 avx512_vnni)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(THIMBLE_ISAS scalar neon neon_dotprod)
+else()
+  set(THIMBLE_ISAS scalar)
+endif()

@@ -1,0 +1,20 @@
+# Flags that every Thimble target is compiled with. Warnings are errors in every preset.
+add_library(thimble_flags INTERFACE)
+target_compile_options(thimble_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wimplicit-fallthrough
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
+  -Wvla -Werror)
+
+if(THIMBLE_SANITIZE)
+  string(REPLACE "," ";" _sanitizers "${THIMBLE_SANITIZE}")
+  foreach(_s IN LISTS _sanitizers)
+    list(APPEND _sanitize_flags -fsanitize=${_s})
+  endforeach()
+  list(APPEND _sanitize_flags -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(thimble_flags INTERFACE ${_sanitize_flags})
+  target_link_options(thimble_flags INTERFACE ${_sanitize_flags})
+endif()
+if(THIMBLE_FUZZ)
+  target_compile_options(thimble_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(thimble_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,24 @@
+// What this processor can do, detected once. Everything that dispatches on it takes it as an argument.
+#pragma once
+
+#include <string>
+
+namespace thimble {
+
+struct CpuFeatures {
+  bool avx2 = false;         // with FMA and F16C
+  bool avx512_vnni = false;  // with F, BW, VL, DQ
+  bool neon = false;
+  bool neon_dotprod = false;
+};
+
+/// Features of the processor and operating system this process runs on.
+const CpuFeatures& host_cpu() noexcept;
+
+/// Processors this process may run on (affinity mask), at least 1.
+int usable_cpu_count() noexcept;
+
+/// Model name as the operating system gives it, or "unknown".
+std::string cpu_model_name();
+
+}  // namespace thimble

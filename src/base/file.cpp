@@ -1,0 +1,151 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+
+namespace thimble {
+
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Opens a regular file for reading and gives its size; refuses folders and devices (/dev/random never ends).
+int open_regular(const std::string& path, size_t* size) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    const int e = errno;
+    fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot open: {}", path, errno_text(e));
+  }
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    const bool folder = S_ISDIR(info.st_mode);
+    ::close(fd);
+    fail(ErrorCode::io, "{}: found {}, expected a regular file", path, folder ? "a folder" : "a special file");
+  }
+  *size = static_cast<size_t>(info.st_size);
+  return fd;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  const FileDescriptor fd(open_regular(path, &size_));
+  if (size_ == 0) return;
+  void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (mapped == MAP_FAILED) {
+    const int e = errno;
+    fail(ErrorCode::resource_exhausted, "{}: cannot map {} bytes: {}", path, size_, errno_text(e));
+  }
+  data_ = static_cast<const std::byte*>(mapped);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), path_(std::move(other.path_)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+std::string read_file(const std::string& path, uint64_t max_bytes) {
+  size_t size = 0;
+  const FileDescriptor fd(open_regular(path, &size));
+  if (size > max_bytes) {
+    fail(ErrorCode::resource_exhausted, "{}: {} bytes, expected at most {}", path, size, max_bytes);
+  }
+  std::string content(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = ::read(fd.get(), content.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(ErrorCode::io, "{}: cannot read: {}", path, errno_text(errno));
+    if (n == 0) break;  // shrank meanwhile: what was read stands
+    done += static_cast<size_t>(n);
+  }
+  content.resize(done);
+  return content;
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  static std::atomic<unsigned> counter{0};
+  temporary_ = fmt::format("{}.{}.{}.partial", path_, ::getpid(), counter.fetch_add(1));
+  if (std::error_code ignored; std::filesystem::is_directory(path_, ignored)) {
+    fail(ErrorCode::io, "{}: cannot write: it is a folder, expected a file name", path_);
+  }
+  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    const int e = errno;
+    fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot create: {}", path_, errno_text(e));
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_write(int error_number) const {
+  const bool full = error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG;
+  fail(full ? ErrorCode::resource_exhausted : ErrorCode::io, "{}: cannot write after {} bytes: {}", path_, size_,
+       errno_text(error_number));
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  write_at(size_, bytes);
+  size_ += bytes.size();
+}
+
+void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail_write(n < 0 ? errno : EIO);
+    offset += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail_write(errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(errno);
+  ::close(std::exchange(fd_, -1));
+  const std::string folder = std::filesystem::path(path_).parent_path().string();
+  const FileDescriptor dir(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir.get() >= 0) ::fsync(dir.get());  // best effort: the rename itself is already atomic
+}
+
+void write_file_atomically(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace thimble

@@ -1,0 +1,82 @@
+// Writes GGUF v3 atomically and in a stream: metadata first, then one tensor after the other, so that peak memory is one
+// tensor. The target is old or new, never torn (base/file.h AtomicFile).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "format/gguf.h"
+#include "tensor/tensor_type.h"
+
+namespace thimble {
+
+/// Metadata to be written; keys keep the order of first insertion, setting a key again replaces its value.
+class GgufMetadata {
+ public:
+  void set_uint32(std::string_view key, uint32_t value);
+  void set_uint64(std::string_view key, uint64_t value);
+  void set_int32(std::string_view key, int32_t value);
+  void set_float32(std::string_view key, float value);
+  void set_bool(std::string_view key, bool value);
+  void set_string(std::string_view key, std::string_view value);
+  void set_strings(std::string_view key, std::span<const std::string> values);
+  void set_floats(std::string_view key, std::span<const float> values);
+  void set_int32s(std::string_view key, std::span<const int32_t> values);
+  /// Copies a value of any type from a parsed file.
+  void set(const GgufKeyValue& value);
+  void remove(std::string_view key);
+  bool has(std::string_view key) const;
+
+  struct Entry {
+    std::string key;
+    GgufType type;
+    std::vector<std::byte> payload;  // encoded value without key and type
+  };
+  std::span<const Entry> entries() const noexcept { return entries_; }
+
+ private:
+  void put(std::string_view key, GgufType type, std::vector<std::byte> payload);
+  std::vector<Entry> entries_;
+};
+
+/// Name, type and shape of a tensor to be written; its bytes follow through GgufWriter::write_tensor.
+struct GgufTensorPlan {
+  std::string name;
+  TensorType type;
+  uint32_t n_dims;
+  std::array<int64_t, 4> ne;
+};
+
+class GgufWriter {
+ public:
+  /// Writes the header to a temporary beside `path`. Errors: io, resource_exhausted, not_found; invalid_argument for a
+  /// shape that does not fit its type.
+  GgufWriter(const std::string& path, const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
+
+  /// Appends the bytes of the next tensor in plan order; may be called with successive pieces of it.
+  /// Errors: internal when more bytes come than planned; io, resource_exhausted.
+  void write(std::span<const std::byte> bytes);
+
+  /// Renames the finished file into place. Errors: internal when tensor bytes are missing; io.
+  void commit();
+
+  uint64_t bytes_written() const noexcept { return file_.size(); }
+
+ private:
+  void pad_to(uint64_t alignment);
+
+  AtomicFile file_;
+  std::vector<uint64_t> tensor_bytes_;
+  size_t current_ = 0;            // tensor being written
+  uint64_t current_written_ = 0;  // bytes of it so far
+};
+
+/// Size in bytes of the file GgufWriter would write for this plan.
+uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
+
+}  // namespace thimble

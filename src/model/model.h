@@ -1,0 +1,101 @@
+// A bound model (weights by name, checked shapes) and its forward pass over a KV cache. Immutable: all state of a run
+// lives in KvCache and ForwardScratch, so threads share one Model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "format/gguf.h"
+#include "model/model_config.h"
+#include "ops/ops.h"
+
+namespace thimble {
+
+/// Keys and values of one sequence. Memory is taken at construction, for n_ctx positions.
+class KvCache {
+ public:
+  /// Errors: invalid_argument (n_ctx < 1), resource_exhausted.
+  KvCache(const ModelConfig& config, ops::KvType type, int64_t n_ctx);
+  int64_t n_ctx() const noexcept { return n_ctx_; }
+  ops::KvType type() const noexcept { return type_; }
+  uint64_t bytes() const noexcept;
+  const ops::KvLayer& layer(int64_t i) const noexcept { return layers_[static_cast<size_t>(i)]; }
+
+ private:
+  ops::KvType type_;
+  int64_t n_ctx_;
+  AlignedBuffer<std::byte> data_;
+  AlignedBuffer<float> scales_;
+  std::vector<ops::KvLayer> layers_;
+};
+
+struct LayerWeights {
+  const float* attn_norm = nullptr;  // [n_embd]
+  ops::Weight q, k, v, o;
+  const float* q_bias = nullptr;
+  const float* k_bias = nullptr;
+  const float* v_bias = nullptr;
+  const float* ffn_norm = nullptr;  // [n_embd]
+  ops::Weight gate, up, down;
+};
+
+/// Buffers of a forward pass over up to max_tokens tokens.
+class ForwardScratch;
+
+class Model {
+ public:
+  /// Binds the tensors of `gguf`, which must outlive the model. Errors: unsupported, corrupt (each names the tensor).
+  Model(const GgufFile& gguf, kernels::Isa isa);
+
+  const ModelConfig& config() const noexcept { return config_; }
+  kernels::Isa isa() const noexcept { return isa_; }
+  const TensorView& token_embedding() const noexcept { return token_embedding_; }
+  const ops::Weight& output() const noexcept { return output_; }
+  std::span<const LayerWeights> layers() const noexcept { return layers_; }
+  uint64_t weight_bytes() const noexcept { return weight_bytes_; }
+
+ private:
+  friend class ForwardPass;
+  ModelConfig config_;
+  kernels::Isa isa_;
+  TensorView token_embedding_;
+  const float* output_norm_ = nullptr;
+  ops::Weight output_;
+  const float* rope_factors_ = nullptr;  // [n_rot / 2] or null
+  std::vector<LayerWeights> layers_;
+  std::vector<std::vector<float>> owned_floats_;  // norms and biases stored as other types
+  uint64_t weight_bytes_ = 0;
+};
+
+/// Which positions get logits.
+enum class LogitsFor { last, all };
+
+/// One worker's buffers for running a model: n_batch tokens at most per call.
+class ForwardPass {
+ public:
+  /// `pool` must outlive it. Errors: resource_exhausted, unsupported (isa).
+  ForwardPass(const Model& model, ThreadPool& pool, int64_t n_batch, int64_t n_ctx);
+  ~ForwardPass();
+
+  int64_t n_batch() const noexcept { return n_batch_; }
+
+  /// Runs `tokens` (1 .. n_batch, ids in range) at positions pos0.. ; pos0 + tokens.size() <= cache.n_ctx().
+  /// Returns logits [n, n_vocab]: n = 1 for `last`, tokens.size() for `all`. Valid until the next call.
+  std::span<const float> run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, LogitsFor logits_for);
+
+  /// Bytes of activation memory held.
+  uint64_t scratch_bytes() const noexcept;
+
+ private:
+  const Model* model_;
+  int64_t n_batch_;
+  ops::Backend backend_;
+  std::unique_ptr<ForwardScratch> scratch_;
+};
+
+/// Bytes of activation memory ForwardPass would hold, without allocating (for plans).
+uint64_t forward_scratch_bytes(const ModelConfig& config, int64_t n_batch, int64_t n_ctx, int n_threads) noexcept;
+
+}  // namespace thimble

@@ -1,0 +1,132 @@
+// Shape-checked tensor operations: what the forward pass is written in. They split work over threads and are the only
+// callers of kernels. Nothing here allocates or throws after preparation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "kernels/isa.h"
+#include "tensor/tensor_view.h"
+
+namespace thimble::kernels {
+struct MatmulKernel;
+struct VectorKernels;
+}  // namespace thimble::kernels
+
+namespace thimble::ops {
+
+/// How a computation runs: threads and instruction set. Cheap to copy.
+struct Backend {
+  ThreadPool* pool = nullptr;
+  kernels::Isa isa = kernels::Isa::scalar;
+  const kernels::VectorKernels* vector = nullptr;  // float row kernels of the isa
+};
+
+/// Errors: unsupported when this machine cannot run `isa`.
+Backend make_backend(ThreadPool& pool, kernels::Isa isa);
+
+/// A weight matrix W [n_out, n_in] bound to the kernel that multiplies by it.
+struct Weight {
+  TensorView view;                                // ne = {n_in, n_out, 1, 1}; null data when absent
+  const kernels::MatmulKernel* kernel = nullptr;  // chosen by prepare_weight
+  int64_t n_in() const noexcept { return view.ne[0]; }
+  int64_t n_out() const noexcept { return view.ne[1]; }
+};
+
+/// Errors: unsupported when no kernel multiplies by this type.
+Weight prepare_weight(const TensorView& view, kernels::Isa isa);
+
+/// Activations converted once per matmul input to the layouts kernels read (int8 blocks or floats).
+class ActivationBuffer {
+ public:
+  /// Room for `max_tokens` rows of `max_k` floats.
+  ActivationBuffer(int64_t max_tokens, int64_t max_k);
+  std::byte* data() noexcept { return buffer_.data(); }
+  size_t size() const noexcept { return buffer_.size(); }
+
+ private:
+  AlignedBuffer<std::byte> buffer_;
+};
+
+/// One product of a group that shares its input: out [n_tokens, w.n_out()], row stride n_out; bias [n_out] or null.
+struct MatmulOutput {
+  const Weight* weight;
+  float* out;
+  const float* bias = nullptr;
+};
+
+/// out_i = x W_i^T + bias_i for every output i. x [n_tokens, n_in]; all weights share n_in.
+void matmul(const Backend& backend, std::span<const MatmulOutput> outputs, const float* x, int64_t n_tokens,
+            ActivationBuffer& scratch) noexcept;
+
+/// Decodes row `ids[t]` of `table` (embedding, [n_vocab, n_embd]) into out [n_tokens, n_embd]. Ids must be in range.
+void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out) noexcept;
+
+/// out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight; x, out [n_tokens, n]; in place allowed.
+void rms_norm(const Backend& backend, const float* x, const float* weight, float* out, int64_t n_tokens, int64_t n,
+              float eps) noexcept;
+
+/// x += y; both [n].
+void add(const Backend& backend, float* x, const float* y, int64_t n) noexcept;
+
+/// gate = silu(gate) * up; both [n].
+void silu_mul(const Backend& backend, float* gate, const float* up, int64_t n) noexcept;
+
+/// Rotary embedding geometry. `norm` pairs (2i, 2i+1) as llama GGUFs store q and k; `neox` pairs (i, i + n_rot/2).
+enum class RopeStyle { norm, neox };
+
+struct RopeParams {
+  RopeStyle style = RopeStyle::norm;
+  int64_t n_rot = 0;             // leading dimensions of each head that rotate; even
+  float freq_base = 10000.0f;    // theta
+  float freq_scale = 1.0f;       // linear scaling: positions are multiplied by this
+  const float* factors = nullptr;  // [n_rot / 2] divisors of each frequency (rope_freqs.weight), or null
+};
+
+/// Rotates x [n_tokens, n_heads, head_dim] in place; token t has position pos0 + t.
+void rope(const Backend& backend, const RopeParams& params, float* x, int64_t n_tokens, int64_t n_heads,
+          int64_t head_dim, int64_t pos0) noexcept;
+
+/// Element type of a key/value cache.
+enum class KvType : uint8_t { f16, int8 };
+
+/// Keys or values of one layer: rows [n_ctx][n_head_kv][head_dim] of f16 bits or int8, and for int8 one float scale per
+/// (token, kv head): [n_ctx][n_head_kv].
+struct KvPlane {
+  void* data = nullptr;
+  float* scales = nullptr;
+};
+struct KvLayer {
+  KvType type = KvType::f16;
+  KvPlane k, v;
+};
+
+/// Writes k and v [n_tokens, n_head_kv, head_dim] (after rope) to rows pos0.. of the layer; int8 rounds to
+/// scale = max|x| / 127.
+void store_kv(const Backend& backend, const KvLayer& layer, const float* k, const float* v, int64_t n_tokens,
+              int64_t n_head_kv, int64_t head_dim, int64_t pos0) noexcept;
+
+struct AttentionShape {
+  int64_t n_tokens, n_head, n_head_kv, head_dim;
+  int64_t pos0;          // position of the first query; keys 0 .. pos0 + n_tokens - 1 are in the cache
+  int64_t window = 0;    // sliding window: a query at p sees keys in (p - window, p]; 0 = all
+};
+
+/// Scratch of attention() for contexts up to n_ctx.
+class AttentionScratch {
+ public:
+  AttentionScratch(int n_threads, int64_t n_ctx, int64_t head_dim);
+  float* thread_scratch(int thread_index) noexcept;
+
+ private:
+  size_t per_thread_;
+  AlignedBuffer<float> buffer_;
+};
+
+/// out [n_tokens, n_head, head_dim] = softmax(q k^T / sqrt(head_dim)) v, causal. int8 scores are integer dot products.
+void attention(const Backend& backend, const AttentionShape& shape, const float* q, const KvLayer& layer, float* out,
+               AttentionScratch& scratch) noexcept;
+
+}  // namespace thimble::ops

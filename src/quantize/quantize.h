@@ -1,0 +1,49 @@
+// Quantizes a float GGUF into another GGUF: streaming (peak memory is one tensor), on all threads, atomic output.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "format/gguf.h"
+#include "quantize/scheme.h"
+
+namespace thimble {
+
+/// Mean squared activation of each input column, by tensor name. Empty: no importance weighting.
+using Importance = std::unordered_map<std::string, std::vector<float>>;
+
+struct QuantizedTensor {
+  std::string name;
+  std::array<int64_t, 4> ne;
+  TensorType from, to;
+  uint64_t bytes;
+  std::string reason;
+};
+
+struct QuantizeResult {
+  std::vector<QuantizedTensor> tensors;
+  uint64_t file_bytes = 0;
+  double bits_per_weight = 0;       // all tensors
+  double body_bits_per_weight = 0;  // without token embedding and output head
+};
+
+/// What quantize() would write, without reading weights. Errors: as choose_types; invalid_argument when the input is
+/// already quantized.
+QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool has_importance = false);
+
+/// Writes `output_path`. Errors: as plan_quantize; corrupt for NaN or infinite weights (tensor and row named); io;
+/// resource_exhausted; cancelled. The output is old or new, never torn.
+QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
+                        const Importance& importance, ThreadPool& pool, const Task& task = {});
+
+/// Bits per weight of an existing file: all tensors, and without embedding and head.
+struct BitsPerWeight {
+  double total, body;
+};
+BitsPerWeight bits_per_weight(const GgufFile& file) noexcept;
+
+}  // namespace thimble

@@ -1,0 +1,60 @@
+// The main job: candidates -> fit the device -> score on the product's tasks -> pick with confidence -> model and report.
+// A thin conductor over convert, quantize, eval and device: no algorithms of its own beyond the order of steps.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "device/plan.h"
+#include "eval/fidelity.h"
+#include "eval/statistics.h"
+#include "eval/task_run.h"
+#include "quantize/quantize.h"
+
+namespace thimble {
+
+struct SqueezeOptions {
+  std::string model;        // Hugging Face folder or float GGUF
+  std::string device;       // profile path or "host"
+  std::string tasks;        // folder
+  std::string output;       // folder
+  std::string candidates;   // TOML list; empty: the built-in list
+  std::string text;         // file for perplexity and KL; empty: none
+  int n_threads = 0;
+  ops::KvType kv = ops::KvType::f16;
+  int64_t context = 0;      // 0: the profile's
+  double margin = 1.0;      // points (0..100) a candidate may lose against the float model
+  double confidence = 0.95;
+};
+
+struct Candidate {
+  Recipe recipe;
+  uint64_t file_bytes = 0;
+  double bits_per_weight = 0, body_bits_per_weight = 0;
+  DevicePlan plan;
+  std::string excluded;                  // why it was not scored; empty when it was
+  std::vector<TaskResult> tasks;
+  Interval score;                        // mean primary score over all items, points 0..100
+  PairedDifference against_float;        // points
+  std::optional<FidelityResult> fidelity;
+};
+
+enum class Verdict { picked, cannot_tell, nothing_fits };
+
+struct SqueezeResult {
+  Verdict verdict = Verdict::nothing_fits;
+  int picked = -1;          // index into candidates
+  std::string explanation;  // one paragraph
+  Candidate baseline;       // the float model
+  std::vector<Candidate> candidates;
+  DeviceProfile device;
+  std::string model_path, report_html, report_json;  // written files
+};
+
+/// Runs or resumes. Errors: those of every step; cancelled keeps the journal so that the next run goes on.
+SqueezeResult squeeze(const SqueezeOptions& options, const Task& task = {});
+
+}  // namespace thimble
