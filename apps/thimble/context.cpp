@@ -35,8 +35,8 @@ class ProgressPrinter {
     if (terminal_) {
       constexpr int kWidth = 24;
       const int filled = static_cast<int>(share * kWidth);
-      const std::string bar = std::string(static_cast<size_t>(filled), '#') +
-                              std::string(static_cast<size_t>(kWidth - filled), '.');
+      const std::string bar =
+          std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), '.');
       fmt::print(stderr, "\r\033[K[{}] {}{}  {}", bar, amount, left, label);
     } else {
       fmt::print(stderr, "{}{}  {}\n", amount, left, label);
@@ -65,6 +65,8 @@ Task Context::task() const {
   return task;
 }
 
-int Context::threads() const noexcept { return n_threads > 0 ? n_threads : usable_cpu_count(); }
+int Context::threads() const noexcept {
+  return n_threads > 0 ? n_threads : usable_cpu_count();
+}
 
 }  // namespace thimble::cli

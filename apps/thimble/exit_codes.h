@@ -8,14 +8,14 @@
 namespace thimble::cli {
 
 constexpr int kExitOk = 0;
-constexpr int kExitUsage = 2;          // unknown flag, missing argument, value out of range
+constexpr int kExitUsage = 2;  // unknown flag, missing argument, value out of range
 constexpr int kExitNotFound = 3;
 constexpr int kExitCorrupt = 4;
 constexpr int kExitUnsupported = 5;
-constexpr int kExitExhausted = 6;      // memory, disk or context limit
+constexpr int kExitExhausted = 6;  // memory, disk or context limit
 constexpr int kExitIo = 7;
-constexpr int kExitDoesNotFit = 10;    // plan or squeeze: nothing fits the device
-constexpr int kExitCannotTell = 11;    // squeeze: the tasks could not tell the candidates apart (the smaller was taken)
+constexpr int kExitDoesNotFit = 10;  // plan or squeeze: nothing fits the device
+constexpr int kExitCannotTell = 11;  // squeeze: the tasks could not tell the candidates apart (the smaller was taken)
 constexpr int kExitInternal = 70;
 constexpr int kExitCancelled = 130;
 

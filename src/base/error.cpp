@@ -26,6 +26,8 @@ const char* error_code_name(ErrorCode code) noexcept {
   return "unknown";
 }
 
-std::string errno_text(int error_number) { return std::generic_category().message(error_number); }
+std::string errno_text(int error_number) {
+  return std::generic_category().message(error_number);
+}
 
 }  // namespace thimble

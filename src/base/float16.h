@@ -35,7 +35,9 @@ inline uint16_t f32_to_f16(float value) noexcept {
 }
 
 /// bfloat16 bits to float. Exact.
-inline float bf16_to_f32(uint16_t value) noexcept { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+inline float bf16_to_f32(uint16_t value) noexcept {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
 
 /// Float to bfloat16 bits, rounding to nearest, ties to even; NaN stays a quiet NaN.
 inline uint16_t f32_to_bf16(float value) noexcept {

@@ -11,6 +11,8 @@ std::string content_hash(std::span<const std::byte> bytes) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-std::string content_hash(std::string_view text) { return content_hash(std::as_bytes(std::span(text))); }
+std::string content_hash(std::string_view text) {
+  return content_hash(std::as_bytes(std::span(text)));
+}
 
 }  // namespace thimble

@@ -47,7 +47,9 @@ Json parse_json(std::string_view text, const std::string& source) {
   }
 }
 
-Json read_json_file(const std::string& path, uint64_t max_bytes) { return parse_json(read_file(path, max_bytes), path); }
+Json read_json_file(const std::string& path, uint64_t max_bytes) {
+  return parse_json(read_file(path, max_bytes), path);
+}
 
 std::string describe_json(const Json& value) {
   if (value.is_structured() || (value.is_string() && value.get_ref<const std::string&>().size() > 60)) {
@@ -85,9 +87,10 @@ std::string JsonObject::string(std::string_view key, std::string_view fallback) 
 
 int64_t JsonObject::integer(std::string_view key, int64_t min, int64_t max) const {
   const Json& v = at(key);
-  const bool fits = v.is_number_unsigned() ? v.get<uint64_t>() <= static_cast<uint64_t>(std::max<int64_t>(max, 0)) &&
-                                                 (min <= 0 || v.get<uint64_t>() >= static_cast<uint64_t>(min))
-                                           : v.is_number_integer() && v.get<int64_t>() >= min && v.get<int64_t>() <= max;
+  const bool fits = v.is_number_unsigned()
+                        ? v.get<uint64_t>() <= static_cast<uint64_t>(std::max<int64_t>(max, 0)) &&
+                              (min <= 0 || v.get<uint64_t>() >= static_cast<uint64_t>(min))
+                        : v.is_number_integer() && v.get<int64_t>() >= min && v.get<int64_t>() <= max;
   if (!fits) {
     fail(ErrorCode::corrupt, "{}: key '{}': found {}, expected an integer from {} to {}", source_, key,
          describe_json(v), min, max);
@@ -107,7 +110,9 @@ double JsonObject::number(std::string_view key) const {
   return v.get<double>();
 }
 
-double JsonObject::number(std::string_view key, double fallback) const { return has(key) ? number(key) : fallback; }
+double JsonObject::number(std::string_view key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
 
 bool JsonObject::boolean(std::string_view key, bool fallback) const {
   if (!has(key)) return fallback;

@@ -27,7 +27,7 @@ class JsonObject {
   /// Errors: corrupt when `value` is no object.
   JsonObject(const Json& value, std::string source);
 
-  bool has(std::string_view key) const;  // present and not null
+  bool has(std::string_view key) const;        // present and not null
   const Json& at(std::string_view key) const;  // errors: corrupt when missing
   std::string string(std::string_view key) const;
   std::string string(std::string_view key, std::string_view fallback) const;

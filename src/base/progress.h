@@ -10,7 +10,8 @@
 
 namespace thimble {
 
-/// Called with the units done and in all (0 when unknown) and what is being worked on. Called from one thread at a time.
+/// Called with the units done and in all (0 when unknown) and what is being worked on. Called from one thread at a
+/// time.
 using ProgressFn = std::function<void(uint64_t done, uint64_t total, std::string_view label)>;
 
 /// Set from any thread or from a signal handler; polled by the work.

@@ -46,7 +46,9 @@ ThreadPool::ThreadPool(int n_threads) {
   }
 }
 
-ThreadPool::~ThreadPool() { stop(); }
+ThreadPool::~ThreadPool() {
+  stop();
+}
 
 void ThreadPool::stop() noexcept {
   stopping_.store(true, std::memory_order_release);

@@ -39,7 +39,9 @@ const toml::node& require(const toml::table& table, std::string_view key, const 
 
 }  // namespace
 
-TomlTable TomlTable::read(const std::string& path) { return parse(read_file(path, kMaxTomlBytes), path); }
+TomlTable TomlTable::read(const std::string& path) {
+  return parse(read_file(path, kMaxTomlBytes), path);
+}
 
 TomlTable TomlTable::parse(std::string_view text, const std::string& source) {
   try {
@@ -51,9 +53,13 @@ TomlTable TomlTable::parse(std::string_view text, const std::string& source) {
   }
 }
 
-int TomlTable::line() const noexcept { return static_cast<int>(node_->table->source().begin.line); }
+int TomlTable::line() const noexcept {
+  return static_cast<int>(node_->table->source().begin.line);
+}
 
-bool TomlTable::has(std::string_view key) const { return node_->table->contains(key); }
+bool TomlTable::has(std::string_view key) const {
+  return node_->table->contains(key);
+}
 
 std::string TomlTable::string(std::string_view key) const {
   const toml::node& v = require(*node_->table, key, source_);
@@ -88,7 +94,9 @@ double TomlTable::number(std::string_view key) const {
   return *value;
 }
 
-double TomlTable::number(std::string_view key, double fallback) const { return has(key) ? number(key) : fallback; }
+double TomlTable::number(std::string_view key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
 
 bool TomlTable::boolean(std::string_view key, bool fallback) const {
   if (!has(key)) return fallback;

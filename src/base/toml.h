@@ -38,7 +38,8 @@ class TomlTable {
 
  private:
   struct Node;
-  TomlTable(std::shared_ptr<const Node> node, std::string source) : node_(std::move(node)), source_(std::move(source)) {}
+  TomlTable(std::shared_ptr<const Node> node, std::string source)
+      : node_(std::move(node)), source_(std::move(source)) {}
 
   std::shared_ptr<const Node> node_;
   std::string source_;
