@@ -30,10 +30,11 @@ function(thimble_room name)
     target_link_libraries(thimble_${name}_test PRIVATE thimble_${name} thimble_flags GTest::gtest GTest::gtest_main)
     target_compile_definitions(thimble_${name}_test PRIVATE
       THIMBLE_SOURCE_DIR="${PROJECT_SOURCE_DIR}" THIMBLE_BINARY_DIR="${PROJECT_BINARY_DIR}")
-    # Suites whose name starts with Slow carry the label slow, all others unit.
-    gtest_discover_tests(thimble_${name}_test TEST_PREFIX ${name}. TEST_FILTER "-Slow*:*Models*"
+    # Suites whose name starts with Slow carry the label slow and find models/nano as GGUF (tests/CMakeLists.txt, make_nano)
+    # at THIMBLE_BINARY_DIR/nano-f16.gguf; all others are unit tests and need no file but tests/golden.
+    gtest_discover_tests(thimble_${name}_test TEST_PREFIX ${name}. TEST_FILTER "-Slow*"
       PROPERTIES LABELS unit TIMEOUT 300 DISCOVERY_TIMEOUT 60)
     gtest_discover_tests(thimble_${name}_test TEST_PREFIX ${name}. TEST_FILTER "Slow*" TEST_LIST ${name}_slow
-      PROPERTIES LABELS slow TIMEOUT 900 DISCOVERY_TIMEOUT 60)
+      PROPERTIES LABELS slow TIMEOUT 900 FIXTURES_REQUIRED nano DISCOVERY_TIMEOUT 60)
   endif()
 endfunction()
