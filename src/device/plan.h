@@ -17,9 +17,9 @@ namespace thimble {
 /// What the plan needs to know of a model: from a file, or from a quantization that has not been written yet.
 struct ModelFootprint {
   ModelConfig config;
-  uint64_t weight_bytes = 0;            // resident: every tensor
-  uint64_t bytes_read_per_token = 0;    // weights read for one decoded token (embedding: one row)
-  uint64_t weights_multiplied = 0;      // parameters in matmuls per token
+  uint64_t weight_bytes = 0;          // resident: every tensor
+  uint64_t bytes_read_per_token = 0;  // weights read for one decoded token (embedding: one row)
+  uint64_t weights_multiplied = 0;    // parameters in matmuls per token
 };
 ModelFootprint footprint(const GgufFile& gguf);
 

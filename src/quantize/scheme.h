@@ -1,5 +1,7 @@
-// Schemes (llama.cpp's named per-tensor mixes) and recipes (ordered rules from a TOML file): which tensor gets which type.
-// Mixes and shape fallbacks follow llama.cpp v0.5.0 src/llama-quant.cpp (see docs/FORMAT.md for the rules in words).
+// Schemes (llama.cpp's named per-tensor mixes) and recipes (ordered rules from a TOML file): which tensor gets which
+// type. Mixes and shape fallbacks follow llama.cpp v0.5.0 src/llama-quant.cpp (see docs/FORMAT.md for the rules in
+// words), with one difference on purpose: a rule changes the tensors it names and no others. (There, an overridden
+// tensor does not advance the layer counters, so that overriding layer 0 shifts the mix of every later layer.)
 #pragma once
 
 #include <array>
@@ -16,11 +18,12 @@
 
 namespace thimble {
 
-/// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_k_m, q4_k_s, iq4_nl, q4_1, q4_0, iq4_xs,
-/// q3_k_m, q2_k.
+/// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_1, q4_k_m, q4_k_s, iq4_nl, q4_0,
+/// iq4_xs, q3_k_m, q2_k.
 std::span<const std::string_view> scheme_names() noexcept;
 
-/// One rule of a recipe: tensors whose name matches the glob (* and ?) get `type`. The first match wins.
+/// One rule of a recipe: tensors whose name matches the glob (* and ?) get `type`. The first match wins. Tensors that
+/// no scheme quantizes (norms, biases and everything of one dimension) keep their type whatever the rules say.
 struct RecipeRule {
   std::string match;
   TensorType type;
@@ -28,15 +31,20 @@ struct RecipeRule {
 
 /// A base scheme and rules that override it.
 struct Recipe {
-  std::string name;                // for reports and file names
-  std::string scheme;              // base scheme, one of scheme_names()
-  std::vector<RecipeRule> rules;   // ordered
+  std::string name;               // for reports and file names
+  std::string scheme;             // base scheme, one of scheme_names()
+  std::vector<RecipeRule> rules;  // ordered
 };
 
 /// Errors: invalid_argument listing the known schemes.
 Recipe recipe_from_scheme(std::string_view scheme);
-/// Reads scheme = "q4_k_m", name = "...", [[rule]] match = "...", type = "...". Errors: corrupt, naming file, line, key.
+/// Reads scheme = "q4_k_m", name = "...", [[rule]] match = "...", type = "...". Errors: as TomlTable::read; corrupt,
+/// naming file, line, key.
 Recipe read_recipe(const std::string& path);
+/// As read_recipe, from text. `source` names it in errors and, without its folder and ending, is the default name.
+Recipe parse_recipe(std::string_view text, const std::string& source);
+/// A rule from the command line, "GLOB=TYPE". Errors: invalid_argument.
+RecipeRule parse_rule(std::string_view text);
 /// Adds fp16 embedding and head ("hot weights") in front of the rules.
 Recipe with_hot_weights(Recipe recipe);
 
@@ -50,17 +58,20 @@ struct TensorShape {
 
 struct TypeChoice {
   TensorType type;
-  std::string reason;  // "scheme", "rule blk.0.*", "fallback: 576 columns are no multiple of 256", "kept: not quantized"
+  std::string reason;  // "scheme", "rule blk.0.*", "scheme; fallback: 576 columns are no multiple of 256", "kept: ..."
 };
 
-/// Types of all tensors, in their order. Errors: invalid_argument when a rule's type does not fit a tensor's shape.
+/// Types of all tensors, in their order. A type whose block does not divide the columns falls back as in llama.cpp
+/// (q4_k -> q5_0, q5_k -> q5_1, q6_k -> q8_0, q2_k and q3_k -> q4_0, iq4_xs -> iq4_nl, and f16 where 32 does not divide
+/// them either), whether the type came from the scheme or from a rule; the reason says so.
+/// Errors: invalid_argument for an unknown scheme or a rule to a type that holds no weights (i32, f64, ...).
 std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelConfig& config,
                                      std::span<const TensorShape> tensors, bool has_importance);
 
-/// True when `text` matches the glob `pattern` (* any run, ? one character). Linear time.
+/// True when `text` matches the glob `pattern` (* any run, ? one character). At most |pattern| * |text| steps.
 bool glob_match(std::string_view pattern, std::string_view text) noexcept;
 
-/// general.file_type value (llama.cpp's LLAMA_FTYPE) of a scheme.
+/// general.file_type value (llama.cpp's LLAMA_FTYPE) of a scheme; f16's for an unknown one.
 uint32_t file_type_id(std::string_view scheme) noexcept;
 
 }  // namespace thimble

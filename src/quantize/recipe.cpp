@@ -1,0 +1,124 @@
+// Recipes: from a scheme name, from TOML, from command-line rules; and the glob they match tensor names with.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "quantize/scheme.h"
+
+namespace thimble {
+
+namespace {
+
+constexpr uint64_t kMaxRecipeBytes = 1 << 20;
+
+bool is_weight_type(const TypeTraits& traits) {
+  return traits.encode != nullptr && traits.type != TensorType::f64;
+}
+
+std::string weight_type_names() {
+  std::vector<std::string_view> names;
+  for (const TypeTraits& traits : all_types()) {
+    if (is_weight_type(traits)) names.push_back(traits.name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+bool is_scheme(std::string_view name) {
+  const auto names = scheme_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+RecipeRule read_rule(const TomlTable& table) {
+  table.only({"match", "type"});
+  RecipeRule rule{table.string("match"), TensorType::f16};
+  if (rule.match.empty()) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'match': found an empty pattern, expected a glob such as blk.0.*",
+         table.source(), table.line());
+  }
+  const std::string type_name = table.string("type");
+  const TypeTraits* traits = find_type(std::string_view(type_name));
+  if (traits == nullptr || !is_weight_type(*traits)) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'type': found '{}', expected one of: {}", table.source(), table.line(),
+         type_name, weight_type_names());
+  }
+  rule.type = traits->type;
+  return rule;
+}
+
+}  // namespace
+
+Recipe recipe_from_scheme(std::string_view scheme) {
+  if (!is_scheme(scheme)) {
+    fail(ErrorCode::invalid_argument, "scheme '{}' is not known, expected one of: {}", scheme,
+         fmt::join(scheme_names(), ", "));
+  }
+  return Recipe{std::string(scheme), std::string(scheme), {}};
+}
+
+Recipe read_recipe(const std::string& path) {
+  return parse_recipe(read_file(path, kMaxRecipeBytes), path);
+}
+
+Recipe parse_recipe(std::string_view text, const std::string& source) {
+  const TomlTable table = TomlTable::parse(text, source);
+  table.only({"name", "scheme", "rule"});
+  Recipe recipe;
+  recipe.name = table.string("name", std::filesystem::path(source).stem().string());
+  recipe.scheme = table.string("scheme");
+  if (!is_scheme(recipe.scheme)) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'scheme': found '{}', expected one of: {}", source, table.line(),
+         recipe.scheme, fmt::join(scheme_names(), ", "));
+  }
+  for (const TomlTable& rule : table.tables("rule")) recipe.rules.push_back(read_rule(rule));
+  return recipe;
+}
+
+RecipeRule parse_rule(std::string_view text) {
+  const size_t equals = text.rfind('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    fail(ErrorCode::invalid_argument, "rule '{}': expected GLOB=TYPE, for example blk.0.*=q6_k", text);
+  }
+  const TypeTraits* traits = find_type(text.substr(equals + 1));
+  if (traits == nullptr || !is_weight_type(*traits)) {
+    fail(ErrorCode::invalid_argument, "rule '{}': found type '{}', expected one of: {}", text, text.substr(equals + 1),
+         weight_type_names());
+  }
+  return RecipeRule{std::string(text.substr(0, equals)), traits->type};
+}
+
+Recipe with_hot_weights(Recipe recipe) {
+  recipe.name += "+hot";
+  recipe.rules.insert(recipe.rules.begin(),
+                      {{"token_embd.weight", TensorType::f16}, {"output.weight", TensorType::f16}});
+  return recipe;
+}
+
+bool glob_match(std::string_view pattern, std::string_view text) noexcept {
+  // Only the last star is ever retried: an earlier one cannot do better, as it already took the shortest run. That
+  // bounds the work by |pattern| * |text|; retrying every star would be exponential.
+  size_t p = 0;
+  size_t t = 0;
+  size_t star = std::string_view::npos;
+  size_t star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_text = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+}  // namespace thimble
