@@ -23,6 +23,15 @@ namespace thimble {
 // These values are embedded in files: never change them.
 enum class GgufType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
+// Limits of the reader and the writer; docs/FORMAT.md states them. Real models stay two orders of magnitude below.
+constexpr uint64_t kGgufMaxKeys = 8192;       // bounds memory per byte of file, and colliding keys in the hash index
+constexpr uint64_t kGgufMaxTensors = 16384;   // the same
+constexpr uint64_t kGgufMaxKeyBytes = 65535;  // gguf.md
+constexpr uint64_t kGgufMaxNameBytes = 255;   // stock llama.cpp stops at 63
+constexpr uint64_t kGgufMinAlignment = 8;     // the widest element read in place is 8 bytes
+constexpr uint64_t kGgufMaxAlignment = 1 << 20;
+constexpr uint64_t kGgufDefaultAlignment = 32;  // gguf.md
+
 /// "u32", "string", … as printed in messages.
 std::string_view gguf_type_name(GgufType type) noexcept;
 
@@ -49,14 +58,17 @@ struct GgufTensor {
   TensorView view;  // ne, type and data inside the mapping
 };
 
+class GgufParser;
+
 class GgufFile {
  public:
-  /// Parses one GGUF image. `bytes` must outlive the object. `source` names it in errors. A split part parses like any
-  /// file. Errors: corrupt, unsupported (version, tensor type, big-endian).
+  /// Parses one GGUF image. `bytes` must outlive the object and start at a multiple of 8. `source` names it in errors.
+  /// A split part parses like any file. Allocates at most 4 times the size of `bytes` and 1 MB. Errors: corrupt,
+  /// unsupported (version, tensor type, big-endian).
   static GgufFile parse(std::span<const std::byte> bytes, std::string source);
 
   /// Maps `path` and, when it is the first part of a split set, all its parts. Errors: as MappedFile and parse();
-  /// corrupt when parts are missing or do not belong together.
+  /// corrupt when parts are missing or do not belong together; invalid_argument for a part that is not the first.
   static GgufFile open(const std::string& path);
 
   const std::string& source() const noexcept { return source_; }
@@ -87,9 +99,14 @@ class GgufFile {
   std::optional<std::vector<int64_t>> get_ints(std::string_view key) const;
 
  private:
+  friend class GgufParser;
+  void append_part(GgufFile&& part);
+  [[noreturn]] void fail_value(const GgufKeyValue& found, std::string_view expected) const;
+  const GgufKeyValue& require(std::string_view key) const;
+
   std::string source_;
   uint32_t version_ = 0;
-  uint32_t alignment_ = 32;
+  uint32_t alignment_ = static_cast<uint32_t>(kGgufDefaultAlignment);
   uint64_t file_bytes_ = 0;
   std::vector<GgufKeyValue> metadata_;
   std::vector<GgufTensor> tensors_;

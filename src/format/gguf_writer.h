@@ -1,5 +1,5 @@
-// Writes GGUF v3 atomically and in a stream: metadata first, then one tensor after the other, so that peak memory is one
-// tensor. The target is old or new, never torn (base/file.h AtomicFile).
+// Writes GGUF v3 atomically and in a stream: metadata first, then one tensor after the other, so that peak memory is
+// one tensor. The target is old or new, never torn (base/file.h AtomicFile).
 #pragma once
 
 #include <array>
@@ -27,7 +27,8 @@ class GgufMetadata {
   void set_strings(std::string_view key, std::span<const std::string> values);
   void set_floats(std::string_view key, std::span<const float> values);
   void set_int32s(std::string_view key, std::span<const int32_t> values);
-  /// Copies a value of any type from a parsed file.
+  /// Copies a value of any type from a parsed file. Keys that describe the container it came from (general.alignment,
+  /// split.*) are left out: they would be wrong in the new file.
   void set(const GgufKeyValue& value);
   void remove(std::string_view key);
   bool has(std::string_view key) const;
@@ -40,7 +41,7 @@ class GgufMetadata {
   std::span<const Entry> entries() const noexcept { return entries_; }
 
  private:
-  void put(std::string_view key, GgufType type, std::vector<std::byte> payload);
+  void put(std::string_view key, GgufType type, const std::string& encoded);
   std::vector<Entry> entries_;
 };
 
@@ -54,8 +55,7 @@ struct GgufTensorPlan {
 
 class GgufWriter {
  public:
-  /// Writes the header to a temporary beside `path`. Errors: io, resource_exhausted, not_found; invalid_argument for a
-  /// shape that does not fit its type.
+  /// Writes the header to a temporary beside `path`. Errors: io, resource_exhausted, not_found; as gguf_header.
   GgufWriter(const std::string& path, const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
 
   /// Appends the bytes of the next tensor in plan order; may be called with successive pieces of it.
@@ -68,7 +68,7 @@ class GgufWriter {
   uint64_t bytes_written() const noexcept { return file_.size(); }
 
  private:
-  void pad_to(uint64_t alignment);
+  void finish_tensor();
 
   AtomicFile file_;
   std::vector<uint64_t> tensor_bytes_;
@@ -76,7 +76,16 @@ class GgufWriter {
   uint64_t current_written_ = 0;  // bytes of it so far
 };
 
-/// Size in bytes of the file GgufWriter would write for this plan.
+/// Bytes from the start of the file to the first tensor's data: header, metadata, tensor descriptions, padding. Tensor
+/// data follows in plan order, each tensor padded with zeros to a multiple of kGgufDefaultAlignment.
+/// Errors: invalid_argument for names the reader would refuse, names given twice, and shapes that do not fit their
+/// type.
+std::vector<std::byte> gguf_header(const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
+
+/// Bytes of data of one planned tensor, without padding. Errors: as gguf_header.
+uint64_t gguf_tensor_bytes(const GgufTensorPlan& tensor);
+
+/// Size in bytes of the file GgufWriter would write for this plan. Errors: as gguf_header.
 uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
 
 }  // namespace thimble
