@@ -16,11 +16,11 @@ struct PerplexityResult {
   double perplexity = 0;
   double standard_error = 0;  // of the perplexity
   int64_t n_chunks = 0;
-  int64_t n_scored = 0;       // tokens
+  int64_t n_scored = 0;  // tokens
 };
 
 struct DivergenceResult {
-  double mean_kl = 0;      // nats per token, KL(reference || model)
+  double mean_kl = 0;  // nats per token, KL(reference || model)
   double median_kl = 0;
   double p99_kl = 0;
   double max_kl = 0;

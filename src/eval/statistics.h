@@ -9,13 +9,13 @@
 namespace thimble {
 
 struct PairedDifference {
-  double mean = 0;          // mean of a - b
+  double mean = 0;           // mean of a - b
   double low = 0, high = 0;  // percentile interval of the mean difference
-  double p_worse = 0;       // share of resamples with a - b < 0
+  double p_worse = 0;        // share of resamples with a - b < 0
 };
 
-/// Cluster bootstrap of mean(a - b). a, b, clusters [n]. Deterministic for a seed. Koehn 2004, clusters as in Miller 2024
-/// (arXiv 2411.00640). `confidence` in (0, 1), for example 0.95.
+/// Cluster bootstrap of mean(a - b). a, b, clusters [n]. Deterministic for a seed. Koehn 2004, clusters as in Miller
+/// 2024 (arXiv 2411.00640). `confidence` in (0, 1), for example 0.95.
 PairedDifference paired_bootstrap(std::span<const double> a, std::span<const double> b,
                                   std::span<const std::string> clusters, double confidence, int resamples,
                                   uint64_t seed);

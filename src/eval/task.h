@@ -1,4 +1,5 @@
-// Tasks: JSONL items (id, messages, refs, facts, cluster) with NAME.task.json beside them (prompt role, limits, metrics).
+// Tasks: JSONL items (id, messages, refs, facts, cluster) with NAME.task.json beside them (prompt role, limits,
+// metrics).
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,8 @@ namespace thimble {
 
 enum class Metric { exact, chrf2, fact_recall, edit_similarity };
 std::string_view metric_name(Metric m) noexcept;
+/// Largest value: 100 for chrf2, 1 for the shares. `value * 100 / metric_scale(m)` is a score in points.
+double metric_scale(Metric m) noexcept;
 
 struct TaskItem {
   std::string id;
@@ -22,18 +25,29 @@ struct TaskItem {
 
 struct TaskSet {
   std::string name;
-  std::string system;          // system prompt put before the messages; may be empty
-  int64_t max_tokens = 128;    // generation limit
-  std::vector<std::string> stop;  // texts that end the answer
+  std::string system;                  // system prompt put before the messages; may be empty
+  std::string system_role = "system";  // "user": the system prompt opens the first user message (templates without one)
+  int64_t max_tokens = 128;            // generation limit
+  std::vector<std::string> stop;       // texts that end the answer
   Metric primary = Metric::chrf2;
   std::vector<Metric> metrics;  // all to be reported, primary first
   std::vector<TaskItem> items;
-  std::string data_hash;       // content_hash of the JSONL, part of journal keys
+  std::string data_hash;  // content_hash of the JSONL, part of journal keys
 };
 
 /// Reads every NAME.task.json of a folder, with its data, in order of name. Errors: not_found (folder, no task in it),
 /// corrupt (file, line, key, found, expected; unknown keys; duplicate ids).
 std::vector<TaskSet> read_tasks(const std::string& folder);
+/// Reads one task. Errors: as read_tasks; resource_exhausted for files or lines longer than the limits below.
 TaskSet read_task(const std::string& task_json_path);
+
+/// A longer line is no sensible item of an evaluation, and metrics take quadratic time in its length.
+constexpr uint64_t kMaxTaskLineBytes = 1 << 20;
+constexpr uint64_t kMaxTaskDataBytes = uint64_t{1} << 28;
+/// Bytes of one reference or fact.
+constexpr uint64_t kMaxReferenceBytes = 64 << 10;
+
+/// The conversation as the chat template gets it: system prompt of the task, then the item's messages.
+std::vector<ChatMessage> task_messages(const TaskSet& task, const TaskItem& item);
 
 }  // namespace thimble
