@@ -1,6 +1,7 @@
 // Quantizes a float GGUF into another GGUF: streaming (peak memory is one tensor), on all threads, atomic output.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -31,12 +32,14 @@ struct QuantizeResult {
   double body_bits_per_weight = 0;  // without token embedding and output head
 };
 
-/// What quantize() would write, without reading weights. Errors: as choose_types; invalid_argument when the input is
-/// already quantized.
+/// What quantize() would write, without reading weights. Errors: as choose_types and read_model_config;
+/// invalid_argument when the input is already quantized; unsupported for weights that are no floats.
 QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool has_importance = false);
 
-/// Writes `output_path`. Errors: as plan_quantize; corrupt for NaN or infinite weights (tensor and row named); io;
-/// resource_exhausted; cancelled. The output is old or new, never torn.
+/// Writes `output_path`: the metadata of the input with general.file_type, general.quantization_version and thimble.*
+/// set, and every tensor in its new type. Errors: as plan_quantize; corrupt for NaN or infinite weights and unsupported
+/// for weights outside the range of f16, both naming tensor and row; invalid_argument when the output is the input or
+/// an importance does not fit its tensor; io; resource_exhausted; cancelled. The output is old or new, never torn.
 QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
                         const Importance& importance, ThreadPool& pool, const Task& task = {});
 

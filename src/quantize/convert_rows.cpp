@@ -1,0 +1,136 @@
+#include "quantize/convert_rows.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+namespace thimble {
+
+namespace {
+
+// Large enough that starting the threads costs nothing against encoding it, small against any model's tensors.
+constexpr int64_t kPieceElements = int64_t{1} << 21;
+// Rows handed out at once: k-quant search takes about 100 ns per element, so this is about 2 ms.
+constexpr int64_t kGrainElements = int64_t{1} << 14;
+
+// The first magnitude that does not round to a finite value. Block types hold their scale as f16 and no trained weight
+// comes near that range, so one limit serves them all.
+double overflow_limit(TensorType to) noexcept {
+  if (to == TensorType::f32) return std::numeric_limits<double>::infinity();
+  if (to == TensorType::bf16) return 0x1.FFp+127;
+  return 65520.0;
+}
+
+int64_t padded_columns(int64_t n_cols) {
+  return (n_cols + 15) / 16 * 16;
+}
+
+void lower(std::atomic<int64_t>& minimum, int64_t value) noexcept {
+  int64_t seen = minimum.load(std::memory_order_relaxed);
+  while (value < seen && !minimum.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+}
+
+// True when every value is finite and below `limit` in magnitude. NaN fails the comparison.
+bool in_range(const float* x, int64_t n, double limit) noexcept {
+  float largest = 0.0f;
+  bool finite = true;
+  for (int64_t i = 0; i < n; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    finite &= magnitude <= std::numeric_limits<float>::max();
+    largest = std::max(largest, magnitude);
+  }
+  return finite && static_cast<double>(largest) < limit;
+}
+
+[[noreturn]] void fail_row(const RowConversion& job, int64_t row) {
+  std::vector<float> floats(static_cast<size_t>(job.view.ne[0]));
+  traits(job.view.type).decode(job.view.row(row), floats.data(), job.view.ne[0]);
+  for (size_t column = 0; column < floats.size(); ++column) {
+    const float x = floats[column];
+    if (!std::isfinite(x)) {
+      fail(ErrorCode::corrupt, "{}: tensor {}: row {}, column {}: found {}, expected a finite weight", job.source,
+           job.name, row, column, std::isnan(x) ? "NaN" : "infinity");
+    }
+    if (std::fabs(static_cast<double>(x)) >= overflow_limit(job.to)) {
+      fail(ErrorCode::unsupported,
+           "{}: tensor {}: row {}, column {}: found {}, expected a weight below {} that {} can hold", job.source,
+           job.name, row, column, x, overflow_limit(job.to), traits(job.to).name);
+    }
+  }
+  fail(ErrorCode::internal, "{}: tensor {}: row {} was refused but all its weights are in range", job.source, job.name,
+       row);
+}
+
+}  // namespace
+
+void RowConverter::convert_row(const RowConversion& job, int64_t row, std::byte* out, float* floats,
+                               bool* bad) const noexcept {
+  const int64_t n_cols = job.view.ne[0];
+  const TypeTraits& from = traits(job.view.type);
+  const float* x = floats;
+  if (from.decode != nullptr) {
+    from.decode(job.view.row(row), floats, n_cols);
+    *bad = !in_range(x, n_cols, overflow_limit(job.to));
+    if (*bad) return;
+  }
+  if (job.to == job.view.type) {
+    std::memcpy(out, job.view.row(row), job.view.row_bytes());
+    return;
+  }
+  const auto slices = static_cast<int64_t>(job.importance.size()) / n_cols;
+  const float* importance = nullptr;
+  if (slices > 0) importance = job.importance.data() + (row / job.view.ne[1]) % slices * n_cols;
+  traits(job.to).encode(x, importance, out, n_cols);
+}
+
+void RowConverter::convert_piece(const RowConversion& job, int64_t begin, int64_t end) {
+  const int64_t n_cols = job.view.ne[0];
+  const auto out_row_bytes = static_cast<int64_t>(*row_bytes(job.to, static_cast<uint64_t>(n_cols)));
+  const int64_t grain = std::max<int64_t>(1, kGrainElements / n_cols);
+  std::atomic<int64_t> next{begin};
+  std::atomic<int64_t> first_bad{std::numeric_limits<int64_t>::max()};
+  pool_->run([&](int thread_index) {
+    float* floats = floats_.data() + thread_index * padded_columns(n_cols);
+    while (!task_->cancelled()) {
+      const int64_t first = next.fetch_add(grain, std::memory_order_relaxed);
+      if (first >= end) return;
+      for (int64_t row = first; row < std::min(end, first + grain); ++row) {
+        bool bad = false;
+        convert_row(job, row, piece_.data() + (row - begin) * out_row_bytes, floats, &bad);
+        if (bad) return lower(first_bad, row);
+      }
+    }
+  });
+  task_->check(job.name);
+  if (const int64_t row = first_bad.load(); row != std::numeric_limits<int64_t>::max()) fail_row(job, row);
+}
+
+void RowConverter::convert(const RowConversion& job, FunctionRef<void(std::span<const std::byte>)> sink,
+                           FunctionRef<void(int64_t elements)> progress) {
+  const int64_t n_cols = job.view.ne[0];
+  const int64_t n_rows = job.view.n_rows();
+  const std::optional<uint64_t> out_row_bytes = row_bytes(job.to, static_cast<uint64_t>(n_cols));
+  if (!out_row_bytes) {
+    fail(ErrorCode::internal, "tensor {}: {} columns are no multiple of {} for {}", job.name, n_cols,
+         traits(job.to).block_elems, traits(job.to).name);
+  }
+  const int64_t piece_rows = std::clamp<int64_t>(kPieceElements / n_cols, 1, n_rows);
+  const size_t piece_bytes = static_cast<size_t>(piece_rows) * static_cast<size_t>(*out_row_bytes);
+  const size_t n_floats = static_cast<size_t>(padded_columns(n_cols)) * static_cast<size_t>(pool_->n_threads());
+  if (piece_.size() < piece_bytes) piece_ = AlignedBuffer<std::byte>(piece_bytes);
+  if (floats_.size() < n_floats) floats_ = AlignedBuffer<float>(n_floats);
+  for (int64_t begin = 0; begin < n_rows; begin += piece_rows) {
+    const int64_t end = std::min(n_rows, begin + piece_rows);
+    convert_piece(job, begin, end);
+    sink({piece_.data(), static_cast<size_t>(end - begin) * static_cast<size_t>(*out_row_bytes)});
+    progress(end * n_cols);
+  }
+}
+
+}  // namespace thimble

@@ -1,0 +1,48 @@
+// Converts the rows of one tensor to another element type on all threads, in pieces of a few megabytes, so that peak
+// memory is a piece and not a tensor. Finds NaN, infinities and values the target type cannot hold.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/function_ref.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "tensor/tensor_view.h"
+
+namespace thimble {
+
+/// One tensor to be converted. Every span outlives the call.
+struct RowConversion {
+  std::string_view source;  // file, for errors
+  std::string_view name;    // tensor, for errors
+  TensorView view;
+  TensorType to = TensorType::f32;
+  std::span<const float> importance;  // [ne[0]] or [ne[2] * ne[0]], or empty
+};
+
+class RowConverter {
+ public:
+  RowConverter(ThreadPool& pool, const Task& task) : pool_(&pool), task_(&task) {}
+
+  /// Calls `sink` with successive pieces of the converted tensor and `progress` with the elements done of it.
+  /// Errors: corrupt for NaN or infinite weights (file, tensor and row named); unsupported for a value outside the
+  /// range of the target; cancelled; what `sink` throws.
+  void convert(const RowConversion& job, FunctionRef<void(std::span<const std::byte>)> sink,
+               FunctionRef<void(int64_t elements)> progress);
+
+ private:
+  void convert_piece(const RowConversion& job, int64_t begin, int64_t end);
+  void convert_row(const RowConversion& job, int64_t row, std::byte* out, float* floats, bool* bad) const noexcept;
+
+  ThreadPool* pool_;  // not owned
+  const Task* task_;  // not owned
+  AlignedBuffer<std::byte> piece_;
+  AlignedBuffer<float> floats_;  // [n_threads][columns], rows 64-byte aligned
+};
+
+}  // namespace thimble

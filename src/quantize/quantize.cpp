@@ -1,0 +1,183 @@
+// From a float GGUF and a recipe to a quantized GGUF: the plan (types, sizes, metadata) and its execution.
+#include "quantize/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/error.h"
+#include "format/gguf_writer.h"
+#include "quantize/convert_rows.h"
+
+namespace thimble {
+
+namespace {
+
+constexpr uint32_t kGgmlQuantizationVersion = 2;  // GGML_QNT_VERSION: the block layouts of llama.cpp since 2023
+
+/// Everything decided before the first weight is read.
+struct Plan {
+  GgufMetadata metadata;
+  std::vector<GgufTensorPlan> tensors;
+  QuantizeResult result;
+};
+
+void refuse_quantized(const GgufFile& input) {
+  for (const GgufTensor& tensor : input.tensors()) {
+    const TypeTraits& type = traits(tensor.view.type);
+    if (type.is_quantized) {
+      fail(ErrorCode::invalid_argument,
+           "{}: tensor {}: found type {}, expected f32, f16 or bf16: the file is already quantized and rounding twice "
+           "costs quality; quantize the float model instead",
+           input.source(), tensor.name, type.name);
+    }
+  }
+}
+
+std::vector<TypeChoice> choose(const GgufFile& input, const Recipe& recipe, bool has_importance) {
+  std::vector<TensorShape> shapes;
+  shapes.reserve(input.tensors().size());
+  for (const GgufTensor& tensor : input.tensors()) {
+    shapes.push_back({tensor.name, tensor.view.ne, tensor.n_dims, tensor.view.type});
+  }
+  return choose_types(recipe, read_model_config(input), shapes, has_importance);
+}
+
+// Integer and f64 tensors can be kept, not converted.
+void check_conversion(const GgufFile& input, const GgufTensor& tensor, const TypeChoice& choice) {
+  const TypeTraits& from = traits(tensor.view.type);
+  if (choice.type != from.type && from.decode == nullptr) {
+    fail(ErrorCode::unsupported, "{}: tensor {}: found type {}, expected f32, f16 or bf16", input.source(), tensor.name,
+         from.name);
+  }
+}
+
+void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* metadata) {
+  for (const GgufKeyValue& value : input.metadata()) metadata->set(value);
+  metadata->set_uint32("general.quantization_version", kGgmlQuantizationVersion);
+  metadata->set_uint32("general.file_type", file_type_id(recipe.scheme));
+  metadata->set_string("thimble.version", THIMBLE_VERSION);
+  metadata->set_string("thimble.scheme", recipe.scheme);
+  if (!recipe.rules.empty()) metadata->set_string("thimble.recipe", recipe.name);
+}
+
+bool is_embedding_or_head(std::string_view name) {
+  return name == "token_embd.weight" || name == "output.weight";
+}
+
+double bits_per(uint64_t bytes, double n_weights) {
+  return n_weights > 0 ? 8.0 * static_cast<double>(bytes) / n_weights : 0.0;
+}
+
+/// Sums bytes and weights of all tensors and of the body.
+class BitCounter {
+ public:
+  void add(std::string_view name, uint64_t bytes, int64_t n_elements) {
+    bytes_ += bytes;
+    weights_ += static_cast<double>(n_elements);
+    if (is_embedding_or_head(name)) return;
+    body_bytes_ += bytes;
+    body_weights_ += static_cast<double>(n_elements);
+  }
+  BitsPerWeight get() const { return {bits_per(bytes_, weights_), bits_per(body_bytes_, body_weights_)}; }
+
+ private:
+  uint64_t bytes_ = 0, body_bytes_ = 0;
+  double weights_ = 0, body_weights_ = 0;
+};
+
+Plan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
+  refuse_quantized(input);
+  const std::vector<TypeChoice> choices = choose(input, recipe, has_importance);
+  Plan plan;
+  BitCounter bits;
+  set_metadata(input, recipe, &plan.metadata);
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const GgufTensor& tensor = input.tensors()[i];
+    check_conversion(input, tensor, choices[i]);
+    plan.tensors.push_back({std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne});
+    const uint64_t bytes = gguf_tensor_bytes(plan.tensors.back());
+    bits.add(tensor.name, bytes, tensor.view.n_elements());
+    plan.result.tensors.push_back(
+        {plan.tensors.back().name, tensor.view.ne, tensor.view.type, choices[i].type, bytes, choices[i].reason});
+  }
+  plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
+  plan.result.bits_per_weight = bits.get().total;
+  plan.result.body_bits_per_weight = bits.get().body;
+  return plan;
+}
+
+// "dir/x-00001-of-00003.gguf" -> "dir/x"; the path itself when it is no part of a split set.
+std::string split_prefix(const std::string& path) {
+  const size_t of = path.rfind("-of-");
+  const size_t dash = of == std::string::npos || of == 0 ? std::string::npos : path.rfind('-', of - 1);
+  return dash == std::string::npos ? path : path.substr(0, dash);
+}
+
+// The input stays mapped while the output is written: replacing it would lose the only float copy.
+void refuse_overwriting(const GgufFile& input, const std::string& output_path) {
+  std::error_code ignored;
+  const bool same = std::filesystem::equivalent(input.source(), output_path, ignored);
+  const std::string prefix = split_prefix(input.source());
+  const bool part =
+      prefix != input.source() && prefix == split_prefix(output_path) && std::filesystem::exists(output_path, ignored);
+  if (same || part) {
+    fail(ErrorCode::invalid_argument, "{}: the output is the input, expected another file name", output_path);
+  }
+}
+
+std::span<const float> importance_of(const Importance& importance, const GgufTensor& tensor) {
+  const auto found = importance.find(std::string(tensor.name));
+  if (found == importance.end()) return {};
+  const std::vector<float>& values = found->second;
+  const auto n_cols = static_cast<uint64_t>(tensor.view.ne[0]);
+  if (values.size() != n_cols && values.size() != n_cols * static_cast<uint64_t>(tensor.view.ne[2])) {
+    fail(ErrorCode::invalid_argument, "importance of tensor {}: found {} values, expected {}, one per column",
+         tensor.name, values.size(), n_cols);
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && values[i] >= 0.0f) continue;
+    fail(ErrorCode::invalid_argument, "importance of tensor {}: column {}: found {}, expected a finite value >= 0",
+         tensor.name, i, values[i]);
+  }
+  return values;
+}
+
+}  // namespace
+
+QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool has_importance) {
+  return make_plan(input, recipe, has_importance).result;
+}
+
+QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
+                        const Importance& importance, ThreadPool& pool, const Task& task) {
+  Plan plan = make_plan(input, recipe, !importance.empty());
+  refuse_overwriting(input, output_path);
+  uint64_t total = 0;
+  for (const GgufTensor& tensor : input.tensors()) total += static_cast<uint64_t>(tensor.view.n_elements());
+  GgufWriter writer(output_path, plan.metadata, plan.tensors);
+  RowConverter converter(pool, task);
+  uint64_t done = 0;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const GgufTensor& tensor = input.tensors()[i];
+    task.report(done, total, tensor.name);
+    task.check(output_path);
+    const RowConversion job = {input.source(), tensor.name, tensor.view, plan.tensors[i].type,
+                               importance_of(importance, tensor)};
+    converter.convert(
+        job, [&](std::span<const std::byte> piece) { writer.write(piece); },
+        [&](int64_t elements) { task.report(done + static_cast<uint64_t>(elements), total, tensor.name); });
+    done += static_cast<uint64_t>(tensor.view.n_elements());
+  }
+  writer.commit();
+  return std::move(plan.result);
+}
+
+BitsPerWeight bits_per_weight(const GgufFile& file) noexcept {
+  BitCounter bits;
+  for (const GgufTensor& tensor : file.tensors())
+    bits.add(tensor.name, tensor.view.data.size(), tensor.view.n_elements());
+  return bits.get();
+}
+
+}  // namespace thimble
