@@ -79,9 +79,9 @@ enum class RopeStyle { norm, neox };
 
 struct RopeParams {
   RopeStyle style = RopeStyle::norm;
-  int64_t n_rot = 0;             // leading dimensions of each head that rotate; even
-  float freq_base = 10000.0f;    // theta
-  float freq_scale = 1.0f;       // linear scaling: positions are multiplied by this
+  int64_t n_rot = 0;               // leading dimensions of each head that rotate; even
+  float freq_base = 10000.0f;      // theta
+  float freq_scale = 1.0f;         // linear scaling: positions are multiplied by this
   const float* factors = nullptr;  // [n_rot / 2] divisors of each frequency (rope_freqs.weight), or null
 };
 
@@ -110,8 +110,8 @@ void store_kv(const Backend& backend, const KvLayer& layer, const float* k, cons
 
 struct AttentionShape {
   int64_t n_tokens, n_head, n_head_kv, head_dim;
-  int64_t pos0;          // position of the first query; keys 0 .. pos0 + n_tokens - 1 are in the cache
-  int64_t window = 0;    // sliding window: a query at p sees keys in (p - window, p]; 0 = all
+  int64_t pos0;        // position of the first query; keys 0 .. pos0 + n_tokens - 1 are in the cache
+  int64_t window = 0;  // sliding window: a query at p sees keys in (p - window, p]; 0 = all
 };
 
 /// Scratch of attention() for contexts up to n_ctx.

@@ -1,0 +1,75 @@
+// Names, detection and fallback order of the instruction sets.
+#include "kernels/isa.h"
+
+#include <array>
+
+namespace thimble::kernels {
+
+namespace {
+
+struct IsaName {
+  Isa isa;
+  std::string_view name;
+};
+constexpr std::array<IsaName, 5> kNames = {{{Isa::scalar, "scalar"},
+                                            {Isa::avx2, "avx2"},
+                                            {Isa::avx512_vnni, "avx512_vnni"},
+                                            {Isa::neon, "neon"},
+                                            {Isa::neon_dotprod, "neon_dotprod"}}};
+
+}  // namespace
+
+std::string_view isa_name(Isa isa) noexcept {
+  for (const IsaName& row : kNames) {
+    if (row.isa == isa) return row.name;
+  }
+  return "unknown";
+}
+
+std::optional<Isa> isa_from_name(std::string_view name) noexcept {
+  for (const IsaName& row : kNames) {
+    if (row.name == name) return row.isa;
+  }
+  return std::nullopt;
+}
+
+Isa best_isa(const CpuFeatures& cpu) noexcept {
+  for (const Isa isa : {Isa::avx512_vnni, Isa::avx2, Isa::neon_dotprod, Isa::neon}) {
+    if (supports(cpu, isa)) return isa;
+  }
+  return Isa::scalar;
+}
+
+bool supports(const CpuFeatures& cpu, Isa isa) noexcept {
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return cpu.avx2;
+    case Isa::avx512_vnni:
+      return cpu.avx2 && cpu.avx512_vnni;
+    case Isa::neon:
+      return cpu.neon;
+    case Isa::neon_dotprod:
+      return cpu.neon && cpu.neon_dotprod;
+  }
+  return false;
+}
+
+std::vector<Isa> fallbacks(Isa isa) {
+  switch (isa) {
+    case Isa::avx512_vnni:
+      return {Isa::avx512_vnni, Isa::avx2, Isa::scalar};
+    case Isa::avx2:
+      return {Isa::avx2, Isa::scalar};
+    case Isa::neon_dotprod:
+      return {Isa::neon_dotprod, Isa::neon, Isa::scalar};
+    case Isa::neon:
+      return {Isa::neon, Isa::scalar};
+    case Isa::scalar:
+      break;
+  }
+  return {Isa::scalar};
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,42 @@
+// Names, fallbacks and detection of instruction sets.
+#include "kernels/isa.h"
+
+#include <gtest/gtest.h>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr Isa kAll[] = {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod};
+
+TEST(Isa, NamesRoundTrip) {
+  for (const Isa isa : kAll) EXPECT_EQ(isa_from_name(isa_name(isa)), isa);
+  EXPECT_EQ(isa_from_name("avx512"), std::nullopt);
+  EXPECT_EQ(isa_from_name(""), std::nullopt);
+}
+
+TEST(Isa, FallbacksStartWithItselfAndEndWithScalar) {
+  for (const Isa isa : kAll) {
+    const std::vector<Isa> list = fallbacks(isa);
+    EXPECT_EQ(list.front(), isa);
+    EXPECT_EQ(list.back(), Isa::scalar);
+  }
+}
+
+TEST(Isa, BestFollowsFeatures) {
+  CpuFeatures cpu;
+  EXPECT_EQ(best_isa(cpu), Isa::scalar);
+  cpu.avx2 = true;
+  EXPECT_EQ(best_isa(cpu), Isa::avx2);
+  EXPECT_FALSE(supports(cpu, Isa::avx512_vnni));
+  cpu.avx512_vnni = true;
+  EXPECT_EQ(best_isa(cpu), Isa::avx512_vnni);
+  CpuFeatures arm;
+  arm.neon = true;
+  EXPECT_EQ(best_isa(arm), Isa::neon);
+  arm.neon_dotprod = true;
+  EXPECT_EQ(best_isa(arm), Isa::neon_dotprod);
+  EXPECT_FALSE(supports(arm, Isa::avx2));
+}
+
+}  // namespace
+}  // namespace thimble::kernels

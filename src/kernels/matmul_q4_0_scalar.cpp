@@ -1,0 +1,24 @@
+// Reference matmul of Q4_0 weights: scalar, and the specification of every other Q4_0 kernel.
+#include "kernels/matmul_functions.h"
+#include "kernels/scalar_matmul.h"
+
+namespace thimble::kernels {
+namespace {
+
+UnpackedBlock unpack(const BlockQ4_0& b) noexcept {
+  UnpackedBlock w = {};
+  w.d = f16_to_f32(b.d);
+  for (int j = 0; j < 16; ++j) {
+    w.q[j] = (b.qs[j] & 15) - 8;
+    w.q[j + 16] = (b.qs[j] >> 4) - 8;
+  }
+  return w;
+}
+
+}  // namespace
+
+void matmul_q4_0_scalar(const MatmulArgs& a) noexcept {
+  matmul_block_scalar<BlockQ4_0, unpack>(a);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,24 @@
+// Reference matmul of Q5_0 weights: scalar, and the specification of every other Q5_0 kernel.
+#include "kernels/matmul_functions.h"
+#include "kernels/scalar_matmul.h"
+
+namespace thimble::kernels {
+namespace {
+
+UnpackedBlock unpack(const BlockQ5_0& b) noexcept {
+  UnpackedBlock w = {};
+  w.d = f16_to_f32(b.d);
+  for (int j = 0; j < 16; ++j) {
+    w.q[j] = static_cast<int>((b.qs[j] & 15) | (((b.qh >> j) & 1) << 4)) - 16;
+    w.q[j + 16] = static_cast<int>((b.qs[j] >> 4) | (((b.qh >> (j + 16)) & 1) << 4)) - 16;
+  }
+  return w;
+}
+
+}  // namespace
+
+void matmul_q5_0_scalar(const MatmulArgs& a) noexcept {
+  matmul_block_scalar<BlockQ5_0, unpack>(a);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,25 @@
+// Reference matmul of Q5_1 weights: scalar, and the specification of every other Q5_1 kernel.
+#include "kernels/matmul_functions.h"
+#include "kernels/scalar_matmul.h"
+
+namespace thimble::kernels {
+namespace {
+
+UnpackedBlock unpack(const BlockQ5_1& b) noexcept {
+  UnpackedBlock w = {};
+  w.d = f16_to_f32(b.d);
+  w.m = f16_to_f32(b.m);
+  for (int j = 0; j < 16; ++j) {
+    w.q[j] = static_cast<int>((b.qs[j] & 15) | (((b.qh >> j) & 1) << 4));
+    w.q[j + 16] = static_cast<int>((b.qs[j] >> 4) | (((b.qh >> (j + 16)) & 1) << 4));
+  }
+  return w;
+}
+
+}  // namespace
+
+void matmul_q5_1_scalar(const MatmulArgs& a) noexcept {
+  matmul_block_scalar<BlockQ5_1, unpack>(a);
+}
+
+}  // namespace thimble::kernels

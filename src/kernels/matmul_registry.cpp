@@ -1,0 +1,48 @@
+// The matmul kernels of this build, one row each, and their selection.
+#include "kernels/matmul_functions.h"
+#include "kernels/matmul_kernel.h"
+
+namespace thimble::kernels {
+
+namespace {
+
+constexpr auto kF32 = ActivationLayout::f32;
+constexpr auto kBlock = ActivationLayout::q8_block;
+constexpr auto kSuper = ActivationLayout::q8_super;
+
+#define THIMBLE_KERNEL(type, layout, isa, row_tile, column_tile) \
+  { TensorType::type, layout, Isa::isa, "matmul_" #type "_" #isa, matmul_##type##_##isa, row_tile, column_tile }
+
+constexpr MatmulKernel kKernels[] = {
+    THIMBLE_KERNEL(f32, kF32, scalar, 1, 1),      THIMBLE_KERNEL(f16, kF32, scalar, 1, 1),
+    THIMBLE_KERNEL(bf16, kF32, scalar, 1, 1),     THIMBLE_KERNEL(q8_0, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(q4_0, kBlock, scalar, 1, 1),   THIMBLE_KERNEL(q4_1, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(q5_0, kBlock, scalar, 1, 1),   THIMBLE_KERNEL(q5_1, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(iq4_nl, kBlock, scalar, 1, 1), THIMBLE_KERNEL(q2_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(q3_k, kSuper, scalar, 1, 1),   THIMBLE_KERNEL(q4_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(q5_k, kSuper, scalar, 1, 1),   THIMBLE_KERNEL(q6_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(iq4_xs, kSuper, scalar, 1, 1),
+};
+
+}  // namespace
+
+std::span<const MatmulKernel> matmul_kernels() noexcept {
+  return kKernels;
+}
+
+const MatmulKernel* select(TensorType type, Isa isa) {
+  for (const Isa candidate : fallbacks(isa)) {
+    for (const MatmulKernel& kernel : kKernels) {
+      if (kernel.type == type && kernel.isa == candidate) return &kernel;
+    }
+  }
+  return nullptr;
+}
+
+size_t activation_row_bytes(ActivationLayout layout, int64_t k) noexcept {
+  const auto n = static_cast<size_t>(k);
+  if (layout == ActivationLayout::f32) return n * sizeof(float);
+  return (n + 255) / 256 * sizeof(ActivationGroup);
+}
+
+}  // namespace thimble::kernels

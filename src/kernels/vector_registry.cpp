@@ -1,0 +1,28 @@
+// The vector kernels of this build, by instruction set.
+#include "kernels/vector_registry.h"
+
+namespace thimble::kernels {
+
+namespace {
+
+struct Row {
+  Isa isa;
+  const VectorKernels* kernels;
+};
+
+constexpr Row kRows[] = {
+    {Isa::scalar, &kVectorScalar},
+};
+
+}  // namespace
+
+const VectorKernels* select_vector(Isa isa) {
+  for (const Isa candidate : fallbacks(isa)) {
+    for (const Row& row : kRows) {
+      if (row.isa == candidate) return row.kernels;
+    }
+  }
+  return &kVectorScalar;
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,52 @@
+// Binding of a machine and of weights to kernels, and the memory that operations borrow.
+#include "base/cpu.h"
+#include "base/error.h"
+#include "kernels/matmul_kernel.h"
+#include "kernels/vector_registry.h"
+#include "ops/attention_tile.h"
+#include "ops/ops.h"
+
+namespace thimble::ops {
+
+namespace {
+
+size_t padded_to_16(int64_t n) noexcept {
+  return (static_cast<size_t>(n) + 15) / 16 * 16;
+}
+
+}  // namespace
+
+Backend make_backend(ThreadPool& pool, kernels::Isa isa) {
+  if (!kernels::supports(host_cpu(), isa)) {
+    fail(ErrorCode::unsupported, "instruction set {}: this processor ({}) does not have it; the best it has is {}",
+         kernels::isa_name(isa), cpu_model_name(), kernels::isa_name(kernels::best_isa(host_cpu())));
+  }
+  return {&pool, isa, kernels::select_vector(isa)};
+}
+
+Weight prepare_weight(const TensorView& view, kernels::Isa isa) {
+  const kernels::MatmulKernel* kernel = kernels::select(view.type, isa);
+  const TypeTraits& type = traits(view.type);
+  if (kernel == nullptr) fail(ErrorCode::unsupported, "matmul: no kernel multiplies by {} weights", type.name);
+  const int64_t block = type.block_elems;
+  if (view.ne[0] < 1 || view.ne[0] % block != 0) {
+    fail(ErrorCode::unsupported, "matmul: {} weights with rows of {} elements, expected a multiple of {}", type.name,
+         view.ne[0], block);
+  }
+  return {view, kernel};
+}
+
+// q8 rows are the widest layout that is stored: f32 kernels read their input in place.
+ActivationBuffer::ActivationBuffer(int64_t max_tokens, int64_t max_k)
+    : buffer_(static_cast<size_t>(max_tokens) *
+              kernels::activation_row_bytes(kernels::ActivationLayout::q8_super, max_k)) {}
+
+AttentionScratch::AttentionScratch(int n_threads, int64_t n_ctx, int64_t head_dim)
+    : per_thread_(kQueryTile * (padded_to_16(n_ctx) + 3 * padded_to_16(head_dim) + 16)),
+      buffer_(per_thread_ * static_cast<size_t>(n_threads)) {}
+
+float* AttentionScratch::thread_scratch(int thread_index) noexcept {
+  return buffer_.data() + per_thread_ * static_cast<size_t>(thread_index);
+}
+
+}  // namespace thimble::ops
