@@ -49,6 +49,26 @@ std::u32string decode_utf8(std::string_view text) {
   return out;
 }
 
+void append_utf8(std::string& out, char32_t c) {
+  if (c > 0x10FFFF || in(c, 0xD800, 0xDFFF)) c = kReplacement;
+  const auto tail = [&](int shift) { out.push_back(static_cast<char>(0x80 | ((c >> shift) & 0x3F))); };
+  if (c < 0x80) {
+    out.push_back(static_cast<char>(c));
+  } else if (c < 0x800) {
+    out.push_back(static_cast<char>(0xC0 | (c >> 6)));
+    tail(0);
+  } else if (c < 0x10000) {
+    out.push_back(static_cast<char>(0xE0 | (c >> 12)));
+    tail(6);
+    tail(0);
+  } else {
+    out.push_back(static_cast<char>(0xF0 | (c >> 18)));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
 bool is_valid_utf8(std::string_view text) noexcept {
   for (size_t i = 0; i < text.size();) {
     const Sequence s = read_sequence(text, i);

@@ -10,6 +10,9 @@ namespace thimble {
 /// Code points of `text`; each byte that belongs to no well-formed sequence becomes U+FFFD.
 std::u32string decode_utf8(std::string_view text);
 
+/// Appends `c` as UTF-8; surrogates and values above U+10FFFF as U+FFFD.
+void append_utf8(std::string& out, char32_t c);
+
 /// True when `text` is well-formed UTF-8 (no overlong forms, surrogates or code points above U+10FFFF).
 bool is_valid_utf8(std::string_view text) noexcept;
 

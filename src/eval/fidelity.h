@@ -1,13 +1,19 @@
 // Fidelity of a model to text and to a reference model: perplexity, KL divergence, top-1 agreement, in llama.cpp's
-// protocol (llama-perplexity): chunks of n_ctx tokens, BOS put in first place, only the second half of a chunk scored.
+// protocol (tools/perplexity/perplexity.cpp): the text is tokenized as a whole with BOS and cut into chunks of n_ctx
+// tokens, each chunk starts with BOS in place of its first token, and positions n_ctx/2 .. n_ctx-2 predict their
+// successor. Differences from --kl-divergence: the reference is run side by side instead of being read from a file of
+// 16-bit log probabilities, so nothing is rounded.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/progress.h"
+#include "eval/journal.h"
 #include "runtime/engine.h"
 
 namespace thimble {
@@ -33,10 +39,38 @@ struct FidelityResult {
   std::optional<DivergenceResult> divergence;  // with a reference
 };
 
-/// Errors: invalid_argument when the text is shorter than one chunk or vocabularies differ; cancelled.
+/// `reference` may be null: perplexity only. Errors: invalid_argument when the text is shorter than one chunk or
+/// vocabularies differ; cancelled.
 FidelityResult measure_fidelity(const std::shared_ptr<const Engine>& model,
                                 const std::shared_ptr<const Engine>& reference, const std::string& text, int64_t n_ctx,
                                 ops::KvType kv, const Task& task = {});
+
+struct FidelityModel {
+  std::shared_ptr<const Engine> engine;
+  std::string key;  // identifies model and settings in the journal
+};
+
+struct FidelitySettings {
+  int64_t n_ctx = 512;
+  ops::KvType kv = ops::KvType::f16;  // of the models; the reference keeps its keys and values in f16
+  std::string reference_key;
+  Journal* journal = nullptr;  // null: nothing is kept; otherwise one line per model and chunk
+};
+
+/// Several models against one reference, which is run once per chunk for all of them. Errors: as above.
+std::vector<FidelityResult> measure_fidelity(std::span<const FidelityModel> models,
+                                             const std::shared_ptr<const Engine>& reference, const std::string& text,
+                                             const FidelitySettings& settings, const Task& task = {});
+
+/// Sums over the scored positions of one chunk: what the journal keeps.
+struct ChunkScore {
+  int64_t n = 0;
+  double nll = 0, nll_squared = 0;  // negative log likelihood in nats, and squares
+  double reference_nll = 0;
+  int64_t same_top = 0;
+  std::vector<float> kl;  // of each position; empty without a reference
+};
+FidelityResult summarise(std::span<const ChunkScore> chunks);
 
 /// KL(p || q) in nats of two logit rows of equal length.
 double kl_divergence(std::span<const float> reference_logits, std::span<const float> logits);

@@ -90,6 +90,17 @@ TEST(CodePoints, MalformedBytesBecomeReplacementCharacters) {
   EXPECT_TRUE(is_valid_utf8("Gâteau 간장게장"));
 }
 
+TEST(CodePoints, EncodingIsTheInverseOfDecoding) {
+  for (const char32_t c : {U'a', U'\u00e9', U'\u20ac', U'\U0001F600', U'\uFFFD'}) {
+    std::string text;
+    append_utf8(text, c);
+    EXPECT_EQ(decode_utf8(text), std::u32string(1, c));
+  }
+  std::string surrogate;
+  append_utf8(surrogate, char32_t{0xD800});
+  EXPECT_EQ(surrogate, "\uFFFD");
+}
+
 TEST(CodePoints, FoldsCaseOfTheCommonScripts) {
   EXPECT_EQ(normalise("  ŁÓDŹ  ΑΘΉΝΑ\tМОСКВА ×"), decode_utf8("łódź αθήνα москва ×"));
   for (char32_t c = 0; c < 0x3000; ++c) EXPECT_EQ(fold_case(fold_case(c)), fold_case(c)) << static_cast<uint32_t>(c);

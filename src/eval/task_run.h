@@ -1,7 +1,11 @@
 // Runs tasks on an engine greedily, item by item, through an append-only journal so that a killed run resumes.
+// Answers do not depend on the order of items, on the number of workers or on what a killed run had already done: only
+// the prefix that all prompts of the task share is reused, and it is computed in the same pieces for every item.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +29,16 @@ struct TaskResult {
   Metric primary;
   std::vector<ItemResult> items;
   double mean(Metric m) const noexcept;
+  /// Primary scores of the items in points 0..100, in their order.
+  std::vector<double> points() const;
+  std::vector<std::string> clusters() const;
+};
+
+struct TaskRunSettings {
+  ops::KvType kv = ops::KvType::f16;
+  int64_t n_ctx = 0;           // 0: what the longest item needs
+  std::string model_key;       // identifies model and settings in the journal
+  Journal* journal = nullptr;  // null: nothing is kept
 };
 
 /// Generates (or takes from `journal`) an answer to every item and scores it. `model_key` identifies model and settings
@@ -32,7 +46,24 @@ struct TaskResult {
 TaskResult run_task(const std::shared_ptr<const Engine>& engine, const TaskSet& task, ops::KvType kv, int64_t n_ctx,
                     const std::string& model_key, Journal* journal, const Task& progress = {});
 
+/// As above with one thread of work per engine, all of the same model: small models decode faster as several
+/// single-threaded engines than as one engine with several threads.
+TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
+                    const TaskRunSettings& settings, const Task& progress = {});
+
 /// Scores answers without a model.
 ItemResult score_item(const TaskSet& task, const TaskItem& item, std::string answer, bool truncated);
+
+struct Answer {
+  std::string text;
+  bool truncated = false;
+};
+/// Answers item number `index` of a task; called by one thread at a time.
+using Answerer = std::function<Answer(size_t index)>;
+
+/// The loop of run_task over any source of answers: journal first, then one thread per answerer.
+/// `run_key` and the item's messages make the journal key.
+TaskResult run_items(const TaskSet& task, std::span<const Answerer> workers, const std::string& run_key,
+                     Journal* journal, const Task& progress);
 
 }  // namespace thimble
