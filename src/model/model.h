@@ -16,7 +16,7 @@ namespace thimble {
 /// Keys and values of one sequence. Memory is taken at construction, for n_ctx positions.
 class KvCache {
  public:
-  /// Errors: invalid_argument (n_ctx < 1), resource_exhausted.
+  /// Errors: invalid_argument (n_ctx < 1), resource_exhausted (more than this machine's memory).
   KvCache(const ModelConfig& config, ops::KvType type, int64_t n_ctx);
   int64_t n_ctx() const noexcept { return n_ctx_; }
   ops::KvType type() const noexcept { return type_; }
@@ -41,13 +41,18 @@ struct LayerWeights {
   ops::Weight gate, up, down;
 };
 
-/// Buffers of a forward pass over up to max_tokens tokens.
-class ForwardScratch;
+/// Buffers of a forward pass over up to n_batch tokens.
+struct ForwardScratch;
 
 class Model {
  public:
   /// Binds the tensors of `gguf`, which must outlive the model. Errors: unsupported, corrupt (each names the tensor).
   Model(const GgufFile& gguf, kernels::Isa isa);
+  // Moving keeps the heap blocks that the layers point into; copying would not.
+  Model(Model&&) noexcept = default;
+  Model& operator=(Model&&) noexcept = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
 
   const ModelConfig& config() const noexcept { return config_; }
   kernels::Isa isa() const noexcept { return isa_; }
@@ -69,26 +74,33 @@ class Model {
   uint64_t weight_bytes_ = 0;
 };
 
-/// Which positions get logits.
-enum class LogitsFor { last, all };
+/// Which positions get logits. `none` only fills the cache: for all chunks of a prompt but the last one.
+enum class LogitsFor { none, last, all };
 
 /// One worker's buffers for running a model: n_batch tokens at most per call.
 class ForwardPass {
  public:
-  /// `pool` must outlive it. Errors: resource_exhausted, unsupported (isa).
+  /// `model` and `pool` must outlive it. Errors: invalid_argument (n_batch or n_ctx < 1), resource_exhausted,
+  /// unsupported (isa).
   ForwardPass(const Model& model, ThreadPool& pool, int64_t n_batch, int64_t n_ctx);
   ~ForwardPass();
 
   int64_t n_batch() const noexcept { return n_batch_; }
 
   /// Runs `tokens` (1 .. n_batch, ids in range) at positions pos0.. ; pos0 + tokens.size() <= cache.n_ctx().
-  /// Returns logits [n, n_vocab]: n = 1 for `last`, tokens.size() for `all`. Valid until the next call.
+  /// Returns logits [n, n_vocab]: n = 0 for `none`, 1 for `last`, tokens.size() for `all`. Valid until the next call.
+  /// Does not allocate and cannot fail, but for the first `all` of a size, which takes room for its logits.
+  /// Errors: resource_exhausted (`all` only; nothing was computed).
   std::span<const float> run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, LogitsFor logits_for);
 
   /// Bytes of activation memory held.
   uint64_t scratch_bytes() const noexcept;
 
  private:
+  void attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept;
+  void ffn_block(size_t layer_index, float* x, int64_t n) noexcept;
+  void layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept;
+
   const Model* model_;
   int64_t n_batch_;
   ops::Backend backend_;
@@ -96,6 +108,7 @@ class ForwardPass {
 };
 
 /// Bytes of activation memory ForwardPass would hold, without allocating (for plans).
+/// Saturates at 2^64 - 1.
 uint64_t forward_scratch_bytes(const ModelConfig& config, int64_t n_batch, int64_t n_ctx, int n_threads) noexcept;
 
 }  // namespace thimble

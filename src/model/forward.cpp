@@ -1,0 +1,161 @@
+// The forward pass of a pre-norm decoder with rotary attention and SwiGLU, in chunks of tokens. All buffers are taken
+// at construction; a step neither allocates nor throws.
+#include <algorithm>
+#include <limits>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "model/memory_limit.h"
+#include "model/model.h"
+#include "ops/attention_tile.h"
+
+namespace thimble {
+
+namespace {
+
+int64_t widest_input(const ModelConfig& config) noexcept {
+  return std::max({config.n_embd, config.n_embd_q(), config.n_ff});
+}
+
+AlignedBuffer<float> floats(int64_t n_tokens, int64_t width) {
+  return AlignedBuffer<float>(static_cast<size_t>(n_tokens) * static_cast<size_t>(width));
+}
+
+}  // namespace
+
+struct ForwardScratch {
+  ForwardScratch(const ModelConfig& config, int64_t n_batch, int64_t n_ctx, int n_threads)
+      : bytes(forward_scratch_bytes(config, n_batch, n_ctx, n_threads)),
+        x(floats(n_batch, config.n_embd)),
+        h(floats(n_batch, config.n_embd)),
+        q(floats(n_batch, config.n_embd_q())),
+        k(floats(n_batch, config.n_embd_kv())),
+        v(floats(n_batch, config.n_embd_kv())),
+        attended(floats(n_batch, config.n_embd_q())),
+        gate(floats(n_batch, config.n_ff)),
+        up(floats(n_batch, config.n_ff)),
+        logits(floats(1, config.n_vocab)),
+        activations(n_batch, widest_input(config)),
+        attention(n_threads, n_ctx, config.head_dim) {}
+
+  uint64_t bytes;                 // of everything below
+  AlignedBuffer<float> x;         // [n_batch, n_embd] residual stream
+  AlignedBuffer<float> h;         // [n_batch, n_embd] normed input or output of a block
+  AlignedBuffer<float> q;         // [n_batch, n_head, head_dim]
+  AlignedBuffer<float> k, v;      // [n_batch, n_head_kv, head_dim]
+  AlignedBuffer<float> attended;  // [n_batch, n_head, head_dim]
+  AlignedBuffer<float> gate, up;  // [n_batch, n_ff]
+  AlignedBuffer<float> logits;    // [1 or more, n_vocab]
+  ops::ActivationBuffer activations;
+  ops::AttentionScratch attention;
+};
+
+ForwardPass::ForwardPass(const Model& model, ThreadPool& pool, int64_t n_batch, int64_t n_ctx)
+    : model_(&model), n_batch_(n_batch), backend_(ops::make_backend(pool, model.isa())) {
+  if (n_batch < 1) fail(ErrorCode::invalid_argument, "batch: found {} tokens, expected at least 1", n_batch);
+  if (n_ctx < 1) fail(ErrorCode::invalid_argument, "context: found {} tokens, expected at least 1", n_ctx);
+  const uint64_t bytes = forward_scratch_bytes(model.config(), n_batch, n_ctx, pool.n_threads());
+  const std::string what = fmt::format("activations for {} tokens at a time, context {}", n_batch, n_ctx);
+  check_memory(bytes, what);
+  try {
+    scratch_ = std::make_unique<ForwardScratch>(model.config(), n_batch, n_ctx, pool.n_threads());
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::resource_exhausted, "{}: could not get {} bytes of memory", what, bytes);
+  }
+}
+
+ForwardPass::~ForwardPass() = default;
+
+// Attention of `n` tokens, added to the residual stream of the last `n_out` of them (all of them but in the last
+// layer).
+void ForwardPass::attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept {
+  const ModelConfig& c = model_->config_;
+  const LayerWeights& w = model_->layers_[layer_index];
+  ForwardScratch& s = *scratch_;
+  const ops::KvLayer& kv = cache.layer(static_cast<int64_t>(layer_index));
+  ops::rms_norm(backend_, s.x.data(), w.attn_norm, s.h.data(), n, c.n_embd, c.rms_eps);
+  const ops::MatmulOutput qkv[] = {
+      {&w.q, s.q.data(), w.q_bias}, {&w.k, s.k.data(), w.k_bias}, {&w.v, s.v.data(), w.v_bias}};
+  ops::matmul(backend_, qkv, s.h.data(), n, s.activations);
+  const ops::RopeParams rope = {c.rope_style, c.n_rot, c.rope_freq_base, c.rope_freq_scale, model_->rope_factors_};
+  ops::rope(backend_, rope, s.q.data(), n, c.n_head, c.head_dim, pos0);
+  ops::rope(backend_, rope, s.k.data(), n, c.n_head_kv, c.head_dim, pos0);
+  ops::store_kv(backend_, kv, s.k.data(), s.v.data(), n, c.n_head_kv, c.head_dim, pos0);
+  if (n_out == 0) return;
+  const int64_t skipped = n - n_out;
+  const ops::AttentionShape shape = {n_out, c.n_head, c.n_head_kv, c.head_dim, pos0 + skipped, c.sliding_window};
+  ops::attention(backend_, shape, s.q.data() + skipped * c.n_embd_q(), kv, s.attended.data(), s.attention);
+  const ops::MatmulOutput out[] = {{&w.o, s.h.data()}};
+  ops::matmul(backend_, out, s.attended.data(), n_out, s.activations);
+  ops::add(backend_, s.x.data() + skipped * c.n_embd, s.h.data(), n_out * c.n_embd);
+}
+
+void ForwardPass::ffn_block(size_t layer_index, float* x, int64_t n) noexcept {
+  const ModelConfig& c = model_->config_;
+  const LayerWeights& w = model_->layers_[layer_index];
+  ForwardScratch& s = *scratch_;
+  ops::rms_norm(backend_, x, w.ffn_norm, s.h.data(), n, c.n_embd, c.rms_eps);
+  const ops::MatmulOutput gate_up[] = {{&w.gate, s.gate.data()}, {&w.up, s.up.data()}};
+  ops::matmul(backend_, gate_up, s.h.data(), n, s.activations);
+  ops::silu_mul(backend_, s.gate.data(), s.up.data(), n * c.n_ff);
+  const ops::MatmulOutput down[] = {{&w.down, s.h.data()}};
+  ops::matmul(backend_, down, s.gate.data(), n, s.activations);
+  ops::add(backend_, x, s.h.data(), n * c.n_embd);
+}
+
+// Runs all layers. Only the last `n_last` tokens leave the last layer: the others' output would be thrown away.
+void ForwardPass::layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept {
+  const int64_t n = static_cast<int64_t>(tokens.size());
+  ops::get_rows(backend_, model_->token_embedding_, tokens, scratch_->x.data());
+  for (size_t i = 0; i < model_->layers_.size(); ++i) {
+    const int64_t n_out = i + 1 == model_->layers_.size() ? n_last : n;
+    attention_block(i, n, n_out, pos0, cache);
+    if (n_out > 0) ffn_block(i, scratch_->x.data() + (n - n_out) * model_->config_.n_embd, n_out);
+  }
+}
+
+std::span<const float> ForwardPass::run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache,
+                                        LogitsFor logits_for) {
+  const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
+  const int64_t n = static_cast<int64_t>(tokens.size());
+  const int64_t n_last = logits_for == LogitsFor::all ? n : logits_for == LogitsFor::last ? 1 : 0;
+  const size_t n_logits = static_cast<size_t>(n_last) * static_cast<size_t>(c.n_vocab);
+  if (n_logits > s.logits.size()) {
+    const std::string what = fmt::format("logits of {} tokens", n_last);
+    check_memory(checked_mul(n_logits, sizeof(float)), what);
+    try {
+      s.logits = floats(n_last, c.n_vocab);
+    } catch (const std::bad_alloc&) {
+      fail(ErrorCode::resource_exhausted, "{}: could not get {} bytes of memory", what, n_logits * sizeof(float));
+    }
+  }
+  layers(tokens, pos0, cache, n_last);
+  if (n_last == 0) return {};
+  const float* x = s.x.data() + (n - n_last) * c.n_embd;
+  ops::rms_norm(backend_, x, model_->output_norm_, s.h.data(), n_last, c.n_embd, c.rms_eps);
+  const ops::MatmulOutput head[] = {{&model_->output_, s.logits.data()}};
+  ops::matmul(backend_, head, s.h.data(), n_last, s.activations);
+  return {s.logits.data(), n_logits};
+}
+
+uint64_t ForwardPass::scratch_bytes() const noexcept {
+  const size_t extra_logits = scratch_->logits.size() - static_cast<size_t>(model_->config_.n_vocab);
+  return scratch_->bytes + extra_logits * sizeof(float);
+}
+
+uint64_t forward_scratch_bytes(const ModelConfig& config, int64_t n_batch, int64_t n_ctx, int n_threads) noexcept {
+  // x, h; q, attended; k, v; gate, up; then the converted input of a matmul, at most one float for each input.
+  const int64_t per_token =
+      2 * (config.n_embd + config.n_embd_q() + config.n_embd_kv() + config.n_ff) + widest_input(config);
+  const auto tokens = checked_mul(static_cast<uint64_t>(n_batch), static_cast<uint64_t>(per_token));
+  // Scores of a tile of queries against the context, and their accumulators (ops::AttentionScratch).
+  const uint64_t row = static_cast<uint64_t>(n_ctx) + 4 * static_cast<uint64_t>(config.head_dim);
+  const auto attention = checked_mul(row, ops::kQueryTile * static_cast<uint64_t>(n_threads));
+  const auto both = tokens && attention ? checked_add(*tokens, *attention) : std::nullopt;
+  const auto all = both ? checked_add(*both, static_cast<uint64_t>(config.n_vocab)) : std::nullopt;
+  const auto bytes = all ? checked_mul(*all, sizeof(float)) : std::nullopt;
+  return bytes.value_or(std::numeric_limits<uint64_t>::max());
+}
+
+}  // namespace thimble

@@ -1,0 +1,215 @@
+// The forward pass against the double-precision reference, and against itself: chunks, threads, cache types.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "model/model.h"
+#include "model/reference_forward_test.h"
+#include "model/synthetic_model.h"
+#include "model/synthetic_shapes_test.h"
+
+namespace thimble {
+namespace {
+
+const std::vector<int32_t> kTokens = {1, 17, 200, 33, 33, 90, 5, 263, 0, 120, 64, 71};
+
+struct Runner {
+  explicit Runner(const ModelConfig& config, TensorType type = TensorType::f32, bool tied = false,
+                  const SyntheticOptions& options = {}, int n_threads = 1)
+      : pool(n_threads),
+        synthetic(make_synthetic_model(config, synthetic_tensors(config, type, tied), options, pool)),
+        model(synthetic.gguf, kernels::best_isa(host_cpu())) {}
+
+  /// Logits of all positions, computed in chunks of `chunk` tokens.
+  std::vector<float> logits(std::span<const int32_t> tokens, size_t chunk, ops::KvType kv = ops::KvType::f16) {
+    KvCache cache(model.config(), kv, 64);
+    ForwardPass forward(model, pool, 32, 64);
+    std::vector<float> all;
+    for (size_t pos = 0; pos < tokens.size(); pos += chunk) {
+      const auto part = tokens.subspan(pos, std::min(chunk, tokens.size() - pos));
+      const auto out = forward.run(part, static_cast<int64_t>(pos), cache, LogitsFor::all);
+      all.insert(all.end(), out.begin(), out.end());
+    }
+    return all;
+  }
+
+  ThreadPool pool;
+  SyntheticModel synthetic;
+  Model model;
+};
+
+double largest_difference(const std::vector<float>& got, const std::vector<std::vector<double>>& want) {
+  double worst = 0;
+  size_t i = 0;
+  for (const auto& row : want) {
+    for (const double value : row) worst = std::max(worst, std::abs(static_cast<double>(got.at(i++)) - value));
+  }
+  EXPECT_EQ(i, got.size());
+  return worst;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i] - b[i])));
+  return worst;
+}
+
+// Keys and values are rounded to halves (relative error 2^-11), everything else to floats. An error e of the inputs of
+// the residual stream, whose values are near 1, reaches the logits, also near 1, as about e for each layer; the factor
+// 4 covers the sum over the width.
+double tolerance(const ModelConfig& config) {
+  return 4.0 * static_cast<double>(config.n_layer) * 0x1p-11;
+}
+
+void expect_like_reference(const ModelConfig& config, bool tied = false, const SyntheticOptions& options = {}) {
+  Runner runner(config, TensorType::f32, tied, options);
+  const auto want = ReferenceForward(runner.synthetic.gguf).run(kTokens);
+  EXPECT_LT(largest_difference(runner.logits(kTokens, kTokens.size()), want), tolerance(config));
+  EXPECT_LT(largest_difference(runner.logits(kTokens, 1), want), tolerance(config));
+}
+
+TEST(Forward, LlamaEqualsTheReference) {
+  expect_like_reference(tiny_config());
+}
+
+TEST(Forward, LlamaWithBiasesEqualsTheReference) {
+  ModelConfig config = tiny_config();
+  config.has_qkv_bias = true;
+  expect_like_reference(config);
+}
+
+TEST(Forward, Qwen2WithTiedHeadEqualsTheReference) {
+  expect_like_reference(tiny_config("qwen2"), true);
+}
+
+TEST(Forward, HeadsWiderThanTheEmbeddingEqualTheReference) {
+  ModelConfig config = tiny_config();
+  config.head_dim = 32;
+  config.n_rot = 16;  // the rest of each head does not rotate
+  config.n_head_kv = 1;
+  expect_like_reference(config);
+}
+
+TEST(Forward, LinearRopeScalingEqualsTheReference) {
+  ModelConfig config = tiny_config();
+  config.rope_freq_scale = 0.25f;
+  expect_like_reference(config);
+}
+
+TEST(Forward, RopeFactorsEqualTheReference) {
+  SyntheticOptions options;
+  options.rope_factors = {1, 1, 1.5f, 2, 3, 8, 8, 8};
+  expect_like_reference(tiny_config(), false, options);
+}
+
+TEST(Forward, SlidingWindowEqualsTheReference) {
+  ModelConfig config = tiny_config();
+  config.sliding_window = 4;
+  expect_like_reference(config);
+  // The test would be blind if the window did not matter.
+  Runner windowed(config), full(tiny_config());
+  const double difference = largest_difference(windowed.logits(kTokens, 3), full.logits(kTokens, 3));
+  EXPECT_GT(difference, 10 * tolerance(config));
+}
+
+TEST(Forward, ChunksOfAPromptGiveTheSameLogits) {
+  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::q8_0, TensorType::q4_0}) {
+    Runner runner(tiny_config(), type);
+    const auto whole = runner.logits(kTokens, kTokens.size());
+    for (const size_t chunk : {1u, 2u, 5u, 11u}) {
+      // Kernels for one and for many tokens add in different orders, nothing more; but a float that rounds differently
+      // may turn an int8 activation by one step (1/127 of its block's largest value).
+      const double limit = type == TensorType::f32 || type == TensorType::f16 ? 1e-4 : 2e-2;
+      EXPECT_LT(largest_difference(runner.logits(kTokens, chunk), whole), limit)
+          << traits(type).name << " in chunks of " << chunk;
+    }
+  }
+}
+
+TEST(Forward, ThreadsDoNotChangeTheLogits) {
+  for (const TensorType type : {TensorType::f16, TensorType::q8_0}) {
+    Runner one(tiny_config(), type), two(tiny_config(), type, false, {}, 2), three(tiny_config(), type, false, {}, 3);
+    EXPECT_EQ(one.logits(kTokens, 5), two.logits(kTokens, 5)) << traits(type).name;
+    EXPECT_EQ(one.logits(kTokens, 5), three.logits(kTokens, 5)) << traits(type).name;
+  }
+}
+
+TEST(Forward, Int8CacheStaysCloseToHalves) {
+  Runner runner(tiny_config());
+  const auto halves = runner.logits(kTokens, 4);
+  const auto int8 = runner.logits(kTokens, 4, ops::KvType::int8);
+  // Rounding to 1/127 of the largest of a head: relative error up to 1/254, with queries rounded the same way.
+  EXPECT_LT(largest_difference(int8, halves), 0.1);
+  EXPECT_NE(int8, halves);
+}
+
+TEST(Forward, LastAndNoneAgreeWithAll) {
+  Runner runner(tiny_config());
+  const auto all = runner.logits(kTokens, kTokens.size());
+  KvCache cache(runner.model.config(), ops::KvType::f16, 64);
+  ForwardPass forward(runner.model, runner.pool, 32, 64);
+  const std::span<const int32_t> tokens(kTokens);
+  EXPECT_TRUE(forward.run(tokens.first(7), 0, cache, LogitsFor::none).empty());
+  const auto last = forward.run(tokens.subspan(7), 7, cache, LogitsFor::last);
+  const size_t n_vocab = static_cast<size_t>(runner.model.config().n_vocab);
+  ASSERT_EQ(last.size(), n_vocab);
+  const std::vector<float> want(all.end() - static_cast<std::ptrdiff_t>(n_vocab), all.end());
+  EXPECT_LT(largest_difference({last.begin(), last.end()}, want), 1e-4);
+}
+
+TEST(Forward, QuantizedWeightsFollowTheReference) {
+  // The reference reads the same quantized weights: what differs is the int8 rounding of activations in 32s or 256s.
+  ModelConfig config = tiny_config();
+  config.n_embd = 256;
+  config.head_dim = 64;
+  config.n_rot = 64;
+  config.n_ff = 512;
+  for (const TypeTraits& type : all_types()) {
+    if (!type.is_quantized) continue;
+    Runner runner(config, type.type);
+    const auto want = ReferenceForward(runner.synthetic.gguf).run(kTokens);
+    EXPECT_LT(largest_difference(runner.logits(kTokens, 5), want), 0.1) << type.name;
+  }
+}
+
+TEST(Forward, MemoryIsCountedBeforeItIsTaken) {
+  Runner runner(tiny_config());
+  const ForwardPass forward(runner.model, runner.pool, 32, 64);
+  EXPECT_EQ(forward.scratch_bytes(), forward_scratch_bytes(runner.model.config(), 32, 64, 1));
+  EXPECT_EQ(forward_scratch_bytes(runner.model.config(), int64_t{1} << 62, 64, 1), UINT64_MAX);
+  const KvCache cache(runner.model.config(), ops::KvType::f16, 64);
+  EXPECT_EQ(cache.bytes(), 64 * kv_bytes_per_token(runner.model.config(), ops::KvType::f16));
+  const KvCache small(runner.model.config(), ops::KvType::int8, 64);
+  EXPECT_EQ(small.bytes(), 64 * kv_bytes_per_token(runner.model.config(), ops::KvType::int8));
+}
+
+void expect_error(ErrorCode code, const std::function<void()>& body) {
+  try {
+    body();
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), code) << e.what();
+  }
+}
+
+TEST(Forward, AbsurdSizesAreErrors) {
+  Runner runner(tiny_config());
+  const ModelConfig& config = runner.model.config();
+  for (const int64_t n_ctx : {int64_t{1} << 40, int64_t{1} << 55, INT64_MAX}) {
+    for (const ops::KvType kv : {ops::KvType::f16, ops::KvType::int8}) {
+      expect_error(ErrorCode::resource_exhausted, [&] { KvCache(config, kv, n_ctx); });
+    }
+    expect_error(ErrorCode::resource_exhausted, [&] { ForwardPass(runner.model, runner.pool, 32, n_ctx); });
+    expect_error(ErrorCode::resource_exhausted, [&] { ForwardPass(runner.model, runner.pool, n_ctx, 32); });
+  }
+  expect_error(ErrorCode::invalid_argument, [&] { KvCache(config, ops::KvType::f16, 0); });
+  expect_error(ErrorCode::invalid_argument, [&] { ForwardPass(runner.model, runner.pool, 0, 32); });
+  expect_error(ErrorCode::invalid_argument, [&] { ForwardPass(runner.model, runner.pool, 32, -1); });
+}
+
+}  // namespace
+}  // namespace thimble
