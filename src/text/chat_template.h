@@ -36,7 +36,8 @@ struct PromptPiece {
 };
 
 /// Renders `messages`; with `add_generation_prompt` the text ends where the assistant's answer begins. BOS is not
-/// included (the tokenizer adds it). Errors: invalid_argument for unknown roles or an order the template cannot express.
+/// included (the tokenizer adds it). Errors: invalid_argument for unknown roles or an order the template cannot
+/// express.
 std::vector<PromptPiece> render_chat(ChatTemplate t, std::span<const ChatMessage> messages, bool add_generation_prompt);
 
 /// The pieces joined to one string (what Hugging Face's apply_chat_template gives, without BOS).

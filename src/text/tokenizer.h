@@ -58,6 +58,9 @@ class Tokenizer {
   /// True when decode() must drop one leading space (SentencePiece with add_space_prefix).
   bool strips_leading_space() const noexcept;
 
+  /// For the room text and its tests (text/tokenizer_model.h).
+  const TokenizerModel& model() const noexcept { return *model_; }
+
  private:
   std::unique_ptr<TokenizerModel> model_;
 };
