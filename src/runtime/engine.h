@@ -58,15 +58,16 @@ class Engine {
 };
 
 struct SessionOptions {
-  int64_t n_ctx = 0;       // 0: min(trained context, 4096)
-  int64_t n_batch = 256;   // prefill chunk: a cancel is seen after at most one chunk
+  int64_t n_ctx = 0;      // 0: min(trained context, 4096)
+  int64_t n_batch = 256;  // prefill chunk: a cancel is seen after at most one chunk
   ops::KvType kv = ops::KvType::f16;
   SamplingParams sampling;
 };
 
 class Session {
  public:
-  /// Errors: invalid_argument (n_ctx beyond the trained context, sampling out of range), resource_exhausted.
+  /// Errors: invalid_argument (n_ctx beyond the trained context, n_batch < 1, sampling out of range),
+  /// resource_exhausted.
   Session(std::shared_ptr<const Engine> engine, const SessionOptions& options);
 
   const Engine& engine() const noexcept { return *engine_; }
@@ -75,9 +76,10 @@ class Session {
   std::span<const TokenId> tokens() const noexcept { return tokens_; }
   uint64_t memory_bytes() const noexcept;  // KV cache and activations
 
-  /// Makes the timeline exactly `tokens`: the longest common prefix with the present one is kept, the rest computed.
-  /// Logits of the last token are ready afterwards. Errors: invalid_argument (empty, id out of range),
-  /// resource_exhausted (context limit, named; nothing changes), cancelled (the part computed is kept).
+  /// Makes the timeline exactly `tokens` (not a view of this session's own timeline): the longest common prefix with
+  /// the present one is kept, the rest computed. Logits of the last token are ready afterwards. Errors:
+  /// invalid_argument (empty, id out of range), resource_exhausted (context limit, named; nothing changes), cancelled
+  /// (the part computed is kept).
   void set_prompt(std::span<const TokenId> tokens, const Task& task = {});
   /// Appends tokens to the timeline. Errors: as set_prompt.
   void feed(std::span<const TokenId> tokens, const Task& task = {});
@@ -87,9 +89,11 @@ class Session {
   /// Tokens of the last set_prompt that did not have to be computed again.
   int64_t reused_tokens() const noexcept { return reused_; }
 
-  /// Logits [n_vocab] after the last token. Empty before the first feed.
+  /// Logits [n_vocab] after the last token fed; after next(), those its token was drawn from. Empty before the first
+  /// feed, and of no meaning after a cancelled one.
   std::span<const float> logits() const noexcept { return logits_; }
-  /// Feeds `tokens` from an empty timeline and calls sink(position, logits [n_vocab]) for each position. For perplexity.
+  /// Empties the timeline, feeds `tokens` and calls sink(position, logits [n_vocab]) for each position. For perplexity.
+  /// Errors: as set_prompt. `tokens` must not be a view of this session's own timeline.
   void score(std::span<const TokenId> tokens, FunctionRef<void(int64_t, std::span<const float>)> sink,
              const Task& task = {});
 
@@ -97,16 +101,21 @@ class Session {
   void cancel() noexcept { cancel_.cancel(); }
   void clear_cancel() noexcept { cancel_.reset(); }
   void reset();  // empties the timeline
+  /// Also starts the generator again from the seed. Errors: invalid_argument.
   void set_sampling(const SamplingParams& params);
 
  private:
+  void check_tokens(std::span<const TokenId> tokens, size_t kept) const;
+  void check_cancelled(const Task& task) const;
+  void compute(size_t keep, const Task& task);
+
   std::shared_ptr<const Engine> engine_;
   KvCache cache_;
   ForwardPass forward_;
   Sampler sampler_;
-  std::vector<TokenId> tokens_;    // capacity n_ctx from the start: next() does not allocate
+  std::vector<TokenId> tokens_;  // capacity n_ctx from the start: next() does not allocate
   std::vector<float> logits_;
-  int64_t n_computed_ = 0;         // tokens whose keys and values are in the cache
+  int64_t n_computed_ = 0;  // tokens whose keys and values are in the cache
   int64_t reused_ = 0;
   CancelToken cancel_;
 };

@@ -1,0 +1,38 @@
+// Engine: the immutable half of the runtime.
+#include "runtime/engine.h"
+
+#include "base/cpu.h"
+#include "base/error.h"
+
+namespace thimble {
+
+Engine::Engine(GgufFile gguf, const EngineOptions& options)
+    : gguf_(std::move(gguf)),
+      model_(gguf_, options.isa.value_or(kernels::best_isa(host_cpu()))),
+      tokenizer_(gguf_),
+      chat_template_(options.chat_template),
+      pool_(std::make_unique<ThreadPool>(options.n_threads == 0 ? usable_cpu_count() : options.n_threads)) {
+  if (tokenizer_.n_vocab() != config().n_vocab) {
+    fail(ErrorCode::corrupt, "{}: tokenizer: found {} tokens, expected {}, the rows of token_embd.weight",
+         gguf_.source(), tokenizer_.n_vocab(), config().n_vocab);
+  }
+}
+
+std::shared_ptr<const Engine> Engine::open(const std::string& path, const EngineOptions& options) {
+  return from_gguf(GgufFile::open(path), options);
+}
+
+std::shared_ptr<const Engine> Engine::from_gguf(GgufFile gguf, const EngineOptions& options) {
+  // Not make_shared: the constructor is private.
+  return std::shared_ptr<const Engine>(new Engine(std::move(gguf), options));
+}
+
+ChatTemplate Engine::chat_template() const {
+  return chat_template_ ? *chat_template_ : detect_chat_template(gguf_);
+}
+
+std::vector<TokenId> Engine::encode_chat(std::span<const ChatMessage> messages) const {
+  return thimble::encode_chat(tokenizer_, render_chat(chat_template(), messages, true));
+}
+
+}  // namespace thimble
