@@ -2,6 +2,7 @@
 // runs: a template that is not recognised is an error, never a guess.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,14 +17,30 @@ struct ChatMessage {
   std::string content;
 };
 
-enum class ChatTemplate { chatml, llama2, llama3, mistral, phi3, gemma, zephyr };
+enum class ChatTemplate {
+  chatml,
+  llama2,
+  llama3,
+  mistral,  // Mistral-7B-Instruct-v0.2 as published since September 2024
+  phi3,
+  gemma,
+  zephyr,
+  // Siblings that differ in what they put around or before the messages.
+  smollm2,      // chatml with SmolLM's system message where none is given
+  qwen2,        // chatml with Qwen2's system message where none is given
+  qwen2_5,      // chatml with Qwen2.5's system message where none is given
+  llama3_1,     // llama3 with a system header that always states the knowledge and today's (fixed) date
+  mistral_v01,  // Mistral-7B-Instruct-v0.1: no system message, a space after each answer's end
+  mistral_v02,  // Mistral-7B-Instruct-v0.2 as first published: no system message
+  mistral_v03,  // Mistral-7B-Instruct-v0.3: the system message goes before the last user message
+};
 
 /// "chatml", "llama-2", … as accepted by --template.
 std::string_view chat_template_name(ChatTemplate t) noexcept;
 /// Errors: invalid_argument, listing the known names.
 ChatTemplate chat_template_from_name(std::string_view name);
 /// Template of a model from tokenizer.chat_template. Errors: not_found when the model has none, unsupported when its
-/// template is not one of the known ones; both messages name the file and --template.
+/// template is not one of the known ones; both messages name the file, --template and the names it accepts.
 ChatTemplate detect_chat_template(const GgufFile& gguf);
 /// As above from Jinja source; `source` names it in errors.
 ChatTemplate detect_chat_template(std::string_view jinja, const std::string& source);
