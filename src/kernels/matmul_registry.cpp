@@ -14,14 +14,35 @@ constexpr auto kSuper = ActivationLayout::q8_super;
   { TensorType::type, layout, Isa::isa, "matmul_" #type "_" #isa, matmul_##type##_##isa, row_tile, column_tile }
 
 constexpr MatmulKernel kKernels[] = {
-    THIMBLE_KERNEL(f32, kF32, scalar, 1, 1),      THIMBLE_KERNEL(f16, kF32, scalar, 1, 1),
-    THIMBLE_KERNEL(bf16, kF32, scalar, 1, 1),     THIMBLE_KERNEL(q8_0, kBlock, scalar, 1, 1),
-    THIMBLE_KERNEL(q4_0, kBlock, scalar, 1, 1),   THIMBLE_KERNEL(q4_1, kBlock, scalar, 1, 1),
-    THIMBLE_KERNEL(q5_0, kBlock, scalar, 1, 1),   THIMBLE_KERNEL(q5_1, kBlock, scalar, 1, 1),
-    THIMBLE_KERNEL(iq4_nl, kBlock, scalar, 1, 1), THIMBLE_KERNEL(q2_k, kSuper, scalar, 1, 1),
-    THIMBLE_KERNEL(q3_k, kSuper, scalar, 1, 1),   THIMBLE_KERNEL(q4_k, kSuper, scalar, 1, 1),
-    THIMBLE_KERNEL(q5_k, kSuper, scalar, 1, 1),   THIMBLE_KERNEL(q6_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(f32, kF32, scalar, 1, 1),          THIMBLE_KERNEL(f16, kF32, scalar, 1, 1),
+    THIMBLE_KERNEL(bf16, kF32, scalar, 1, 1),         THIMBLE_KERNEL(q8_0, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(q4_0, kBlock, scalar, 1, 1),       THIMBLE_KERNEL(q4_1, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(q5_0, kBlock, scalar, 1, 1),       THIMBLE_KERNEL(q5_1, kBlock, scalar, 1, 1),
+    THIMBLE_KERNEL(iq4_nl, kBlock, scalar, 1, 1),     THIMBLE_KERNEL(q2_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(q3_k, kSuper, scalar, 1, 1),       THIMBLE_KERNEL(q4_k, kSuper, scalar, 1, 1),
+    THIMBLE_KERNEL(q5_k, kSuper, scalar, 1, 1),       THIMBLE_KERNEL(q6_k, kSuper, scalar, 1, 1),
     THIMBLE_KERNEL(iq4_xs, kSuper, scalar, 1, 1),
+#if defined(__x86_64__)
+    THIMBLE_KERNEL(q8_0, kBlock, avx2, 8, 4),         THIMBLE_KERNEL(q4_0, kBlock, avx2, 8, 4),
+    THIMBLE_KERNEL(q4_1, kBlock, avx2, 8, 4),         THIMBLE_KERNEL(q5_0, kBlock, avx2, 8, 4),
+    THIMBLE_KERNEL(q5_1, kBlock, avx2, 8, 4),         THIMBLE_KERNEL(iq4_nl, kBlock, avx2, 8, 4),
+    THIMBLE_KERNEL(q2_k, kSuper, avx2, 8, 4),         THIMBLE_KERNEL(q3_k, kSuper, avx2, 8, 4),
+    THIMBLE_KERNEL(q4_k, kSuper, avx2, 8, 4),         THIMBLE_KERNEL(q5_k, kSuper, avx2, 8, 4),
+    THIMBLE_KERNEL(q6_k, kSuper, avx2, 8, 4),         THIMBLE_KERNEL(iq4_xs, kSuper, avx2, 8, 4),
+    THIMBLE_KERNEL(q8_0, kBlock, avx512_vnni, 16, 8), THIMBLE_KERNEL(q4_0, kBlock, avx512_vnni, 16, 8),
+    THIMBLE_KERNEL(q4_1, kBlock, avx512_vnni, 16, 8), THIMBLE_KERNEL(q5_0, kBlock, avx512_vnni, 16, 8),
+    THIMBLE_KERNEL(q5_1, kBlock, avx512_vnni, 16, 8), THIMBLE_KERNEL(iq4_nl, kBlock, avx512_vnni, 16, 8),
+    THIMBLE_KERNEL(q2_k, kSuper, avx512_vnni, 16, 8), THIMBLE_KERNEL(q3_k, kSuper, avx512_vnni, 16, 8),
+    THIMBLE_KERNEL(q4_k, kSuper, avx512_vnni, 16, 8), THIMBLE_KERNEL(q5_k, kSuper, avx512_vnni, 16, 8),
+    THIMBLE_KERNEL(q6_k, kSuper, avx512_vnni, 16, 8), THIMBLE_KERNEL(iq4_xs, kSuper, avx512_vnni, 16, 8),
+#elif defined(__aarch64__)
+    THIMBLE_KERNEL(q8_0, kBlock, neon_dotprod, 4, 4), THIMBLE_KERNEL(q4_0, kBlock, neon_dotprod, 4, 4),
+    THIMBLE_KERNEL(q4_1, kBlock, neon_dotprod, 4, 4), THIMBLE_KERNEL(q5_0, kBlock, neon_dotprod, 4, 4),
+    THIMBLE_KERNEL(q5_1, kBlock, neon_dotprod, 4, 4), THIMBLE_KERNEL(iq4_nl, kBlock, neon_dotprod, 4, 4),
+    THIMBLE_KERNEL(q2_k, kSuper, neon_dotprod, 4, 4), THIMBLE_KERNEL(q3_k, kSuper, neon_dotprod, 4, 4),
+    THIMBLE_KERNEL(q4_k, kSuper, neon_dotprod, 4, 4), THIMBLE_KERNEL(q5_k, kSuper, neon_dotprod, 4, 4),
+    THIMBLE_KERNEL(q6_k, kSuper, neon_dotprod, 4, 4), THIMBLE_KERNEL(iq4_xs, kSuper, neon_dotprod, 4, 4),
+#endif
 };
 
 }  // namespace

@@ -1,0 +1,164 @@
+// The vocabulary of panel kernels in AVX2: a register holds one dword or float of each of 8 weight rows.
+// Only for files compiled with that instruction set's flags; everything is in an anonymous namespace.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int kLanes = 8;
+constexpr int kColumns = 4;  // 4 + 4 sums, the weights and a column fit the 16 registers
+constexpr bool kUnsignedWeightsOnly = false;
+
+using Ints = __m256i;
+using Floats = __m256;
+
+inline Ints splat(uint32_t v) noexcept {
+  return _mm256_set1_epi32(static_cast<int>(v));
+}
+inline Ints bit_and(Ints a, Ints b) noexcept {
+  return _mm256_and_si256(a, b);
+}
+inline Ints bit_or(Ints a, Ints b) noexcept {
+  return _mm256_or_si256(a, b);
+}
+inline Ints bit_xor(Ints a, Ints b) noexcept {
+  return _mm256_xor_si256(a, b);
+}
+inline Ints shr(Ints a, int n) noexcept {
+  return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints shl(Ints a, int n) noexcept {
+  return _mm256_sll_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints sar(Ints a, int n) noexcept {
+  return _mm256_sra_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints add_ints(Ints a, Ints b) noexcept {
+  return _mm256_add_epi32(a, b);
+}
+inline Ints sub_ints(Ints a, Ints b) noexcept {
+  return _mm256_sub_epi32(a, b);
+}
+inline Ints mul_ints(Ints a, Ints b) noexcept {
+  return _mm256_mullo_epi32(a, b);
+}
+inline Ints load_ints(const void* p) noexcept {
+  return _mm256_load_si256(static_cast<const __m256i*>(p));
+}
+inline void store_ints(void* p, Ints v) noexcept {
+  _mm256_store_si256(static_cast<__m256i*>(p), v);
+}
+
+inline Floats splat_float(float v) noexcept {
+  return _mm256_set1_ps(v);
+}
+inline Floats load_floats(const float* p) noexcept {
+  return _mm256_load_ps(p);
+}
+inline void store_floats(float* p, Floats v) noexcept {
+  _mm256_store_ps(p, v);
+}
+inline void store_floats_unaligned(float* p, Floats v) noexcept {
+  _mm256_storeu_ps(p, v);
+}
+inline Floats add_floats(Floats a, Floats b) noexcept {
+  return _mm256_add_ps(a, b);
+}
+inline Floats sub_floats(Floats a, Floats b) noexcept {
+  return _mm256_sub_ps(a, b);
+}
+inline Floats mul_floats(Floats a, Floats b) noexcept {
+  return _mm256_mul_ps(a, b);
+}
+inline Floats to_floats(Ints v) noexcept {
+  return _mm256_cvtepi32_ps(v);
+}
+
+/// Half precision bits in the low 16 bits of each lane to floats.
+inline Floats half_to_floats(Ints v) noexcept {
+  const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+  return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+}
+
+/// table[nibble] for every byte of v (values 0..15).
+inline Ints lookup(const int8_t* table, Ints v) noexcept {
+  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), v);
+}
+
+inline __m256i rows_apart(const uint8_t* const* rows, size_t at) noexcept {
+  const auto load = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + at)); };
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(load(0)), load(4), 1);
+}
+
+/// 16 bytes at offset `at` of every row: out[t] holds dword t of each row.
+inline void load_chunk(const uint8_t* const* rows, size_t at, Ints* out) noexcept {
+  const __m256i a = rows_apart(rows, at);
+  const __m256i b = rows_apart(rows + 1, at);
+  const __m256i c = rows_apart(rows + 2, at);
+  const __m256i d = rows_apart(rows + 3, at);
+  const __m256i ab_low = _mm256_unpacklo_epi32(a, b);
+  const __m256i ab_high = _mm256_unpackhi_epi32(a, b);
+  const __m256i cd_low = _mm256_unpacklo_epi32(c, d);
+  const __m256i cd_high = _mm256_unpackhi_epi32(c, d);
+  out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+}
+
+/// How scales are kept in a panel (the factor of vpmaddwd), and pairs (low, high) of 16-bit factors for dot_pairs.
+inline Ints pack_pair(Ints low, Ints high) noexcept {
+  return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xAA);
+}
+inline Ints pack_scale(Ints scale) noexcept {
+  return pack_pair(scale, scale);
+}
+/// acc + pair.low * x.low + pair.high * x.high, 16-bit factors.
+inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pair, _mm256_set1_epi32(x)));
+}
+
+// Dwords whose vpmaddubsw results fit one 16-bit sum: each is at most 2 * 127 * the largest weight byte. A signed
+// weight reaches 128, whose 32,512 fits once; vpmaddubsw itself saturates at 32,767 only beyond a weight of 129.
+template <class Type>
+constexpr int steps_per_sum() noexcept {
+  const int fit = Type::kSigned ? 1 : 32767 / (Type::kMaxByte * 254);
+  return fit >= 8 ? 8 : (fit >= 4 ? 4 : fit);
+}
+
+/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
+template <class Type, int kSteps, int kCols, bool kScaled>
+inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
+  constexpr int kRun = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
+  const Ints factor = kScaled ? scale : _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+  for (int first = 0; first < kSteps; first += kRun) {
+    Ints words[kCols];
+#pragma GCC unroll 8
+    for (int s = first; s < first + kRun; ++s) {
+      const __m256i weights = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32 * s));
+#pragma GCC unroll 4
+      for (int c = 0; c < kCols; ++c) {
+        int32_t bytes = 0;
+        __builtin_memcpy(&bytes, q[c] + at + 4 * s, 4);
+        const __m256i x = _mm256_set1_epi32(bytes);
+        const __m256i products = Type::kSigned
+                                     ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
+                                     : _mm256_maddubs_epi16(weights, x);
+        words[c] = s == first ? products : _mm256_add_epi16(words[c], products);
+      }
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < kCols; ++c) sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], factor));
+  }
+}
+
+}  // namespace
+}  // namespace thimble::kernels

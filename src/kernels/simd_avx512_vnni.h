@@ -1,0 +1,153 @@
+// The vocabulary of panel kernels in AVX-512 with VNNI: a register holds one dword or float of each of 16 weight rows.
+// Only for files compiled with that instruction set's flags; everything is in an anonymous namespace.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kColumns = 8;  // columns per pass over a panel: 8 + 8 integer sums stay in the 32 registers
+// vpdpbusd multiplies unsigned by signed bytes: signed weights are stored with 128 added.
+constexpr bool kUnsignedWeightsOnly = true;
+
+using Ints = __m512i;
+using Floats = __m512;
+
+inline Ints splat(uint32_t v) noexcept {
+  return _mm512_set1_epi32(static_cast<int>(v));
+}
+inline Ints bit_and(Ints a, Ints b) noexcept {
+  return _mm512_and_si512(a, b);
+}
+inline Ints bit_or(Ints a, Ints b) noexcept {
+  return _mm512_or_si512(a, b);
+}
+inline Ints bit_xor(Ints a, Ints b) noexcept {
+  return _mm512_xor_si512(a, b);
+}
+inline Ints shr(Ints a, int n) noexcept {
+  return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints shl(Ints a, int n) noexcept {
+  return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints sar(Ints a, int n) noexcept {
+  return _mm512_sra_epi32(a, _mm_cvtsi32_si128(n));
+}
+inline Ints add_ints(Ints a, Ints b) noexcept {
+  return _mm512_add_epi32(a, b);
+}
+inline Ints sub_ints(Ints a, Ints b) noexcept {
+  return _mm512_sub_epi32(a, b);
+}
+inline Ints mul_ints(Ints a, Ints b) noexcept {
+  return _mm512_mullo_epi32(a, b);
+}
+inline Ints load_ints(const void* p) noexcept {
+  return _mm512_load_si512(p);
+}
+inline void store_ints(void* p, Ints v) noexcept {
+  _mm512_store_si512(p, v);
+}
+
+inline Floats splat_float(float v) noexcept {
+  return _mm512_set1_ps(v);
+}
+inline Floats load_floats(const float* p) noexcept {
+  return _mm512_load_ps(p);
+}
+inline void store_floats(float* p, Floats v) noexcept {
+  _mm512_store_ps(p, v);
+}
+inline void store_floats_unaligned(float* p, Floats v) noexcept {
+  _mm512_storeu_ps(p, v);
+}
+inline Floats add_floats(Floats a, Floats b) noexcept {
+  return _mm512_add_ps(a, b);
+}
+inline Floats sub_floats(Floats a, Floats b) noexcept {
+  return _mm512_sub_ps(a, b);
+}
+inline Floats mul_floats(Floats a, Floats b) noexcept {
+  return _mm512_mul_ps(a, b);
+}
+inline Floats to_floats(Ints v) noexcept {
+  return _mm512_cvtepi32_ps(v);
+}
+
+/// Half precision bits in the low 16 bits of each lane to floats.
+inline Floats half_to_floats(Ints v) noexcept {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/// table[nibble] for every byte of v (values 0..15).
+inline Ints lookup(const int8_t* table, Ints v) noexcept {
+  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), v);
+}
+
+inline __m512i rows_apart(const uint8_t* const* rows, size_t at) noexcept {
+  const auto load = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + at)); };
+  __m512i v = _mm512_castsi128_si512(load(0));
+  v = _mm512_inserti32x4(v, load(4), 1);
+  v = _mm512_inserti32x4(v, load(8), 2);
+  return _mm512_inserti32x4(v, load(12), 3);
+}
+
+/// 16 bytes at offset `at` of every row: out[t] holds dword t of each row.
+inline void load_chunk(const uint8_t* const* rows, size_t at, Ints* out) noexcept {
+  const __m512i a = rows_apart(rows, at);
+  const __m512i b = rows_apart(rows + 1, at);
+  const __m512i c = rows_apart(rows + 2, at);
+  const __m512i d = rows_apart(rows + 3, at);
+  const __m512i ab_low = _mm512_unpacklo_epi32(a, b);
+  const __m512i ab_high = _mm512_unpackhi_epi32(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi32(c, d);
+  const __m512i cd_high = _mm512_unpackhi_epi32(c, d);
+  out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
+/// How scales are kept in a panel, and pairs (low, high) of 16-bit factors for dot_pairs.
+inline Ints pack_scale(Ints scale) noexcept {
+  return scale;
+}
+inline Ints pack_pair(Ints low, Ints high) noexcept {
+  return _mm512_mask_blend_epi16(0xAAAAAAAAu, low, _mm512_slli_epi32(high, 16));
+}
+/// acc + pair.low * x.low + pair.high * x.high, 16-bit factors.
+inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
+  return _mm512_dpwssd_epi32(acc, pair, _mm512_set1_epi32(x));
+}
+
+/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
+template <class Type, int kSteps, int kCols, bool kScaled>
+inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
+  Ints dots[kCols];
+#pragma GCC unroll 8
+  for (int c = 0; c < kCols; ++c) dots[c] = kScaled ? _mm512_setzero_si512() : sums[c];
+#pragma GCC unroll 8
+  for (int s = 0; s < kSteps; ++s) {
+    const __m512i weights = _mm512_load_si512(w + 64 * s);
+#pragma GCC unroll 8
+    for (int c = 0; c < kCols; ++c) {
+      int32_t x = 0;
+      __builtin_memcpy(&x, q[c] + at + 4 * s, 4);
+      dots[c] = _mm512_dpbusd_epi32(dots[c], weights, _mm512_set1_epi32(x));
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < kCols; ++c) {
+    sums[c] = kScaled ? _mm512_add_epi32(sums[c], _mm512_mullo_epi32(dots[c], scale)) : dots[c];
+  }
+}
+
+}  // namespace
+}  // namespace thimble::kernels
