@@ -83,4 +83,13 @@ uint16_t scale_to_f16(float scale) noexcept {
   return f32_to_f16(scale);
 }
 
+uint16_t super_scale_to_f16(float scale) noexcept {
+  const uint16_t half = scale_to_f16(scale);
+  // Consecutive bit patterns are consecutive magnitudes. Below 2^-33 even the largest sub-scale (128 in Q6_K) stays
+  // under half of the smallest scale, so there is nothing to gain.
+  const bool small = (half & 0x7FFFu) < 64u && std::fabs(scale) >= 0x1p-33f;
+  const bool too_small = std::fabs(f16_to_f32(half)) < std::fabs(scale);
+  return small && too_small ? static_cast<uint16_t>(half + 1u) : half;
+}
+
 }  // namespace thimble

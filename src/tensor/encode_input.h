@@ -29,7 +29,12 @@ void favor_large_elements(const float* x, int n, float sigma2, float* weights) n
 /// Mean square of a normalized block x [n].
 float mean_square(const float* x, int n) noexcept;
 
-/// Half precision bits of a block scale, clamped to the finite range.
+/// Half precision bits of a block scale or offset, nearest, clamped to the finite range.
 uint16_t scale_to_f16(float scale) noexcept;
+
+/// Half precision bits of the scale of a super-block. Like scale_to_f16, except that small scales are rounded away from
+/// zero: below 64 units of 2^-24 nearest may be more than 1 % too small, or 0, and sub-scales cannot make up for a
+/// super-block scale that is too small, only for one that is too large. ggml loses rows of magnitude 1e-5 that way.
+uint16_t super_scale_to_f16(float scale) noexcept;
 
 }  // namespace thimble

@@ -54,7 +54,7 @@ void encode_super_block(const float* input, const float* importance, BlockIQ4_XS
     sub_weights[s] = 0.0f;
     for (int i = 0; i < kSmallBlock; ++i) sub_weights[s] += w[kSmallBlock * s + i];
   }
-  block.d = scale_to_f16(fit_scale<kSubs>(fits, sub_weights, kStoredScales) * magnitude);
+  block.d = super_scale_to_f16(fit_scale<kSubs>(fits, sub_weights, kStoredScales) * magnitude);
   const float unit = f16_to_f32(block.d) / magnitude;
   int scales_h = 0;
   for (int s = 0; s < kSubs; ++s) {

@@ -76,8 +76,8 @@ void search_super_block(const float* input, const float* importance, AffineLimit
     for (int i = 0; i < kElems; ++i) sub_weights[s] += w[kElems * s + i];
   }
   const CodeRange stored = {0.0f, limits.max_scale};
-  out.d = scale_to_f16(fit_scale<kSubs>(scales, sub_weights, stored) * magnitude);
-  out.dmin = scale_to_f16(fit_scale<kSubs>(mins, sub_weights, stored) * magnitude);
+  out.d = super_scale_to_f16(fit_scale<kSubs>(scales, sub_weights, stored) * magnitude);
+  out.dmin = super_scale_to_f16(fit_scale<kSubs>(mins, sub_weights, stored) * magnitude);
   // In units of the normalized block; the min is subtracted.
   const AffineFit unit = {f16_to_f32(out.d) / magnitude, -f16_to_f32(out.dmin) / magnitude};
   for (int s = 0; s < kSubs; ++s) {

@@ -67,7 +67,7 @@ void search_super_block(const float* input, const float* importance, SymmetricLi
     sub_weights[s] = 0.0f;
     for (int i = 0; i < kElems; ++i) sub_weights[s] += w[kElems * s + i];
   }
-  out.d = scale_to_f16(fit_scale<kSubs>(fits, sub_weights, limits.scales) * magnitude);
+  out.d = super_scale_to_f16(fit_scale<kSubs>(fits, sub_weights, limits.scales) * magnitude);
   const float unit = f16_to_f32(out.d) / magnitude;
   for (int s = 0; s < kSubs; ++s) {
     const float* sub_x = x + kElems * s;

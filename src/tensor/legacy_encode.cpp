@@ -5,6 +5,7 @@
 // precision.
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "base/float16.h"
 #include "tensor/blocks.h"
@@ -47,6 +48,25 @@ uint32_t fifth_bits(const uint8_t* codes) noexcept {
   return bits;
 }
 
+// Of `half` and the half precision values next to it the one with the least error. The neighbours matter for small
+// scales, which half precision holds with few bits.
+template <typename ErrorOf>
+uint16_t best_neighbour(uint16_t half, ErrorOf error_of) noexcept {
+  uint16_t best = half;
+  float best_error = error_of(half);
+  const uint32_t magnitude = half & 0x7FFFu;
+  for (const uint32_t neighbour : {magnitude + 1u, magnitude - 1u}) {
+    if (neighbour >= 0x7C00u) continue;  // infinity, or below zero
+    const uint16_t candidate = static_cast<uint16_t>((half & 0x8000u) | neighbour);
+    const float error = error_of(candidate);
+    if (error < best_error) {
+      best_error = error;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
 // Scale (half precision bits) and codes of a symmetric grid; a zero block gets the code of 0.
 uint16_t encode_symmetric(const float* x, const float* importance, double rms, CodeRange range,
                           uint8_t* codes) noexcept {
@@ -55,7 +75,10 @@ uint16_t encode_symmetric(const float* x, const float* importance, double rms, C
     std::fill(codes, codes + kSmallBlock, static_cast<uint8_t>(-range.low));
     return 0;
   }
-  const uint16_t d = scale_to_f16(fit_scale<kSmallBlock>(block.x, block.weights, range) * block.magnitude);
+  const float fit = fit_scale<kSmallBlock>(block.x, block.weights, range) * block.magnitude;
+  const uint16_t d = best_neighbour(scale_to_f16(fit), [&](uint16_t half) {
+    return rounding_error<kSmallBlock>(block.x, block.weights, {block.relative(half), 0.0f}, range);
+  });
   round_codes<kSmallBlock>(block.x, {block.relative(d), 0.0f}, range, codes);
   return d;
 }
@@ -72,7 +95,11 @@ HalfAffine encode_affine(const float* x, const float* importance, double rms, fl
     return {0, 0};
   }
   const AffineFit fit = fit_affine<kSmallBlock>(block.x, block.weights, max_code, OffsetSign::any);
-  const HalfAffine half = {scale_to_f16(fit.scale * block.magnitude), scale_to_f16(fit.offset * block.magnitude)};
+  HalfAffine half = {scale_to_f16(fit.scale * block.magnitude), scale_to_f16(fit.offset * block.magnitude)};
+  half.d = best_neighbour(half.d, [&](uint16_t d) {
+    const AffineFit grid = {block.relative(d), block.relative(half.m)};
+    return rounding_error<kSmallBlock>(block.x, block.weights, grid, {0.0f, max_code});
+  });
   round_codes<kSmallBlock>(block.x, {block.relative(half.d), block.relative(half.m)}, {0.0f, max_code}, codes);
   return half;
 }

@@ -18,12 +18,14 @@ struct CodeRange {
   float high;
 };
 
+/// 1.5 * 2^23: a float of that size has no bits left for a fraction, so adding and subtracting it rounds.
+inline constexpr float kRoundToInteger = 12582912.0f;
+
 /// Nearest integer (ties to even) of `value`, clamped to `range`, which must lie within +-2^22; NaN becomes range.low.
 static inline float nearest_code(float value, CodeRange range) noexcept {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum has no bits left for a fraction
   value = value > range.low ? value : range.low;
   value = value < range.high ? value : range.high;
-  return (value + kRound) - kRound;
+  return (value + kRoundToInteger) - kRoundToInteger;
 }
 
 static inline float inverse_or_zero(float scale) noexcept {
