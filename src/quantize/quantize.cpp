@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "format/gguf_summary.h"
 #include "format/gguf_writer.h"
 #include "quantize/convert_rows.h"
 
@@ -61,49 +62,32 @@ void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* met
   if (!recipe.rules.empty()) metadata->set_string("thimble.recipe", recipe.name);
 }
 
-bool is_embedding_or_head(std::string_view name) {
-  return name == "token_embd.weight" || name == "output.weight";
+void count(GgufTotals* totals, std::string_view name, uint64_t elements, uint64_t bytes) {
+  totals->elements += elements;
+  totals->bytes += bytes;
+  if (name == "token_embd.weight" || name == "output.weight") return;
+  totals->body_elements += elements;
+  totals->body_bytes += bytes;
 }
-
-double bits_per(uint64_t bytes, double n_weights) {
-  return n_weights > 0 ? 8.0 * static_cast<double>(bytes) / n_weights : 0.0;
-}
-
-/// Sums bytes and weights of all tensors and of the body.
-class BitCounter {
- public:
-  void add(std::string_view name, uint64_t bytes, int64_t n_elements) {
-    bytes_ += bytes;
-    weights_ += static_cast<double>(n_elements);
-    if (is_embedding_or_head(name)) return;
-    body_bytes_ += bytes;
-    body_weights_ += static_cast<double>(n_elements);
-  }
-  BitsPerWeight get() const { return {bits_per(bytes_, weights_), bits_per(body_bytes_, body_weights_)}; }
-
- private:
-  uint64_t bytes_ = 0, body_bytes_ = 0;
-  double weights_ = 0, body_weights_ = 0;
-};
 
 Plan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
   refuse_quantized(input);
   const std::vector<TypeChoice> choices = choose(input, recipe, has_importance);
   Plan plan;
-  BitCounter bits;
+  GgufTotals totals;
   set_metadata(input, recipe, &plan.metadata);
   for (size_t i = 0; i < choices.size(); ++i) {
     const GgufTensor& tensor = input.tensors()[i];
     check_conversion(input, tensor, choices[i]);
     plan.tensors.push_back({std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne});
     const uint64_t bytes = gguf_tensor_bytes(plan.tensors.back());
-    bits.add(tensor.name, bytes, tensor.view.n_elements());
+    count(&totals, tensor.name, static_cast<uint64_t>(tensor.view.n_elements()), bytes);
     plan.result.tensors.push_back(
         {plan.tensors.back().name, tensor.view.ne, tensor.view.type, choices[i].type, bytes, choices[i].reason});
   }
   plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
-  plan.result.bits_per_weight = bits.get().total;
-  plan.result.body_bits_per_weight = bits.get().body;
+  plan.result.bits_per_weight = totals.bits_per_weight();
+  plan.result.body_bits_per_weight = totals.body_bits_per_weight();
   return plan;
 }
 
@@ -174,10 +158,8 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
 }
 
 BitsPerWeight bits_per_weight(const GgufFile& file) noexcept {
-  BitCounter bits;
-  for (const GgufTensor& tensor : file.tensors())
-    bits.add(tensor.name, tensor.view.data.size(), tensor.view.n_elements());
-  return bits.get();
+  const GgufTotals totals = tensor_totals(file);
+  return {totals.bits_per_weight(), totals.body_bits_per_weight()};
 }
 
 }  // namespace thimble
