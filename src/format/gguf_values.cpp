@@ -26,8 +26,9 @@ std::optional<Integer> as_integer(const GgufScalar& value) noexcept {
       [](const auto& v) -> std::optional<Integer> {
         using T = std::decay_t<decltype(v)>;
         if constexpr (kIsInteger<T>) {
+          using Wide = std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>;
           const bool negative = std::is_signed_v<T> && v < T{0};
-          const auto bits = static_cast<uint64_t>(v);
+          const auto bits = static_cast<uint64_t>(Wide{v});
           return Integer{negative, negative ? uint64_t{0} - bits : bits};
         } else {
           return std::nullopt;
