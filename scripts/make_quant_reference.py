@@ -4,9 +4,9 @@
     scripts/make_quant_reference.py PATH/TO/libggml-base.so > tests/golden/quant_error/llama_cpp_v0.5.0.json
 
 Rows come from a generator that uses only integers and correctly rounded operations (+ - * / sqrt), so that
-src/tensor/encode_error_test.cpp, which implements it a second time, gets the same bits on every machine; a checksum of the
-float bytes is stored and compared there. Each type is encoded by ggml_quantize_chunk, which is what llama-quantize calls,
-with and without importance, and decoded by ggml's dequantize_row_*. Standard library only.
+src/tensor/encode_error_test.cpp, which implements it a second time, gets the same bits on every machine; a checksum of
+the float bytes is stored and compared there. Each type is encoded by ggml_quantize_chunk, which is what llama-quantize
+calls, with and without importance, and decoded by ggml's dequantize_row_*. Standard library only.
 """
 
 import ctypes

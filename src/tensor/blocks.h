@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -105,6 +106,18 @@ static_assert(sizeof(BlockQ5K) == 176);
 static_assert(sizeof(BlockQ6K) == 210);
 static_assert(sizeof(BlockIQ4_XS) == 136);
 static_assert(std::is_trivially_copyable_v<BlockQ4K> && std::is_standard_layout_v<BlockQ4K>);
+
+/// The blocks that start at `bytes`, of any alignment.
+template <typename Block>
+static inline const Block* blocks_as(const std::byte* bytes) noexcept {
+  static_assert(alignof(Block) == 1);
+  return reinterpret_cast<const Block*>(bytes);
+}
+template <typename Block>
+static inline Block* blocks_as(std::byte* bytes) noexcept {
+  static_assert(alignof(Block) == 1);
+  return reinterpret_cast<Block*>(bytes);
+}
 
 /// The 16 levels of IQ4_NL and IQ4_XS, sorted.
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};

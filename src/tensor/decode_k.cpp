@@ -6,16 +6,6 @@
 
 namespace thimble {
 
-namespace {
-
-template <typename Block>
-const Block* blocks_as(const std::byte* blocks) noexcept {
-  static_assert(alignof(Block) == 1);
-  return reinterpret_cast<const Block*>(blocks);
-}
-
-}  // namespace
-
 void decode_q2_k(const std::byte* blocks, float* out, int64_t n) noexcept {
   const BlockQ2K* block = blocks_as<BlockQ2K>(blocks);
   for (; n > 0; n -= kSuperBlock, ++block, out += kSuperBlock) {

@@ -9,12 +9,6 @@ namespace thimble {
 
 namespace {
 
-template <typename Block>
-const Block* blocks_as(const std::byte* blocks) noexcept {
-  static_assert(alignof(Block) == 1);
-  return reinterpret_cast<const Block*>(blocks);
-}
-
 uint16_t load_u16(const std::byte* bytes, int64_t i) noexcept {
   uint16_t value = 0;
   std::memcpy(&value, bytes + 2 * i, 2);

@@ -73,7 +73,7 @@ void encode_super_block(const float* input, const float* importance, BlockIQ4_XS
 }  // namespace
 
 void encode_iq4_nl(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockIQ4_NL* block = reinterpret_cast<BlockIQ4_NL*>(blocks);
+  BlockIQ4_NL* block = blocks_as<BlockIQ4_NL>(blocks);
   for (int64_t i = 0; i < n; i += kSmallBlock, ++block) {
     float normal[kSmallBlock];
     float weights[kSmallBlock];
@@ -93,7 +93,7 @@ void encode_iq4_nl(const float* x, const float* importance, std::byte* blocks, i
 }
 
 void encode_iq4_xs(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockIQ4_XS* block = reinterpret_cast<BlockIQ4_XS*>(blocks);
+  BlockIQ4_XS* block = blocks_as<BlockIQ4_XS>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     encode_super_block(x + i, importance != nullptr ? importance + i : nullptr, *block);
   }

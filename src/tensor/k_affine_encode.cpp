@@ -29,6 +29,7 @@ struct AffineSuperBlock {
 struct AffineLimits {
   float max_code;
   float max_scale;  // of both the stored scale and the stored min of a sub-block
+  float sigma2;     // in mean squares, see favor_large_elements; ggml's values
 };
 
 // Stored scale and min of one sub-block with the least error, given the super-block's d and dmin.
@@ -62,7 +63,7 @@ void search_super_block(const float* input, const float* importance, AffineLimit
   std::memset(&out, 0, sizeof(out));
   if (magnitude == 0.0f) return;
   fill_weights(importance, kSuperBlock, w);
-  favor_large_elements(x, kSuperBlock, 2.0f * mean_square(x, kSuperBlock), w);
+  favor_large_elements(x, kSuperBlock, limits.sigma2 * mean_square(x, kSuperBlock), w);
 
   AffineFit fits[kSubs];
   float scales[kSubs];
@@ -101,10 +102,10 @@ void store_nibbles(const uint8_t* codes, uint8_t* qs) noexcept {
 }  // namespace
 
 void encode_q2_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ2K* block = reinterpret_cast<BlockQ2K*>(blocks);
+  BlockQ2K* block = blocks_as<BlockQ2K>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     AffineSuperBlock<16> super;
-    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {3.0f, 15.0f}, super);
+    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {3.0f, 15.0f, 1.0f}, super);
     block->d = super.d;
     block->dmin = super.dmin;
     for (int s = 0; s < 16; ++s) block->scales[s] = static_cast<uint8_t>(super.scales[s] | (super.mins[s] << 4));
@@ -119,10 +120,10 @@ void encode_q2_k(const float* x, const float* importance, std::byte* blocks, int
 }
 
 void encode_q4_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ4K* block = reinterpret_cast<BlockQ4K*>(blocks);
+  BlockQ4K* block = blocks_as<BlockQ4K>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     AffineSuperBlock<8> super;
-    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {15.0f, 63.0f}, super);
+    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {15.0f, 63.0f, 2.0f}, super);
     block->d = super.d;
     block->dmin = super.dmin;
     pack_scale_min(super.scales, super.mins, block->scales);
@@ -131,10 +132,10 @@ void encode_q4_k(const float* x, const float* importance, std::byte* blocks, int
 }
 
 void encode_q5_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ5K* block = reinterpret_cast<BlockQ5K*>(blocks);
+  BlockQ5K* block = blocks_as<BlockQ5K>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     AffineSuperBlock<8> super;
-    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {31.0f, 63.0f}, super);
+    search_super_block(x + i, importance != nullptr ? importance + i : nullptr, {31.0f, 63.0f, 2.0f}, super);
     block->d = super.d;
     block->dmin = super.dmin;
     pack_scale_min(super.scales, super.mins, block->scales);

@@ -80,7 +80,7 @@ void search_super_block(const float* input, const float* importance, SymmetricLi
 
 void encode_q3_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
   constexpr SymmetricLimits kLimits = {{-4.0f, 3.0f}, {-32.0f, 31.0f}, true};
-  BlockQ3K* block = reinterpret_cast<BlockQ3K*>(blocks);
+  BlockQ3K* block = blocks_as<BlockQ3K>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     SymmetricSuperBlock super;
     search_super_block(x + i, importance != nullptr ? importance + i : nullptr, kLimits, super);
@@ -101,7 +101,7 @@ void encode_q3_k(const float* x, const float* importance, std::byte* blocks, int
 
 void encode_q6_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
   constexpr SymmetricLimits kLimits = {{-32.0f, 31.0f}, {-128.0f, 127.0f}, false};
-  BlockQ6K* block = reinterpret_cast<BlockQ6K*>(blocks);
+  BlockQ6K* block = blocks_as<BlockQ6K>(blocks);
   for (int64_t i = 0; i < n; i += kSuperBlock, ++block) {
     SymmetricSuperBlock super;
     search_super_block(x + i, importance != nullptr ? importance + i : nullptr, kLimits, super);

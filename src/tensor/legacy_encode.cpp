@@ -109,7 +109,7 @@ HalfAffine encode_affine(const float* x, const float* importance, double rms, fl
 // As ggml, the scale puts the largest element on 127 and importance is not used: at 8 bits a search gains nothing that
 // would be worth giving up decode(encode(decode(x))) == decode(x).
 void encode_q8_0(const float* x, const float* /*importance*/, std::byte* blocks, int64_t n) noexcept {
-  BlockQ8_0* block = reinterpret_cast<BlockQ8_0*>(blocks);
+  BlockQ8_0* block = blocks_as<BlockQ8_0>(blocks);
   constexpr CodeRange kRange = {-127.0f, 127.0f};
   for (; n > 0; n -= kSmallBlock, ++block, x += kSmallBlock) {
     float normal[kSmallBlock];
@@ -123,7 +123,7 @@ void encode_q8_0(const float* x, const float* /*importance*/, std::byte* blocks,
 }
 
 void encode_q4_0(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ4_0* block = reinterpret_cast<BlockQ4_0*>(blocks);
+  BlockQ4_0* block = blocks_as<BlockQ4_0>(blocks);
   const double rms = row_rms(x, n);
   for (int64_t i = 0; i < n; i += kSmallBlock, ++block) {
     uint8_t codes[kSmallBlock];
@@ -133,7 +133,7 @@ void encode_q4_0(const float* x, const float* importance, std::byte* blocks, int
 }
 
 void encode_q5_0(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ5_0* block = reinterpret_cast<BlockQ5_0*>(blocks);
+  BlockQ5_0* block = blocks_as<BlockQ5_0>(blocks);
   const double rms = row_rms(x, n);
   for (int64_t i = 0; i < n; i += kSmallBlock, ++block) {
     uint8_t codes[kSmallBlock];
@@ -144,7 +144,7 @@ void encode_q5_0(const float* x, const float* importance, std::byte* blocks, int
 }
 
 void encode_q4_1(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ4_1* block = reinterpret_cast<BlockQ4_1*>(blocks);
+  BlockQ4_1* block = blocks_as<BlockQ4_1>(blocks);
   const double rms = row_rms(x, n);
   for (int64_t i = 0; i < n; i += kSmallBlock, ++block) {
     uint8_t codes[kSmallBlock];
@@ -156,7 +156,7 @@ void encode_q4_1(const float* x, const float* importance, std::byte* blocks, int
 }
 
 void encode_q5_1(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
-  BlockQ5_1* block = reinterpret_cast<BlockQ5_1*>(blocks);
+  BlockQ5_1* block = blocks_as<BlockQ5_1>(blocks);
   const double rms = row_rms(x, n);
   for (int64_t i = 0; i < n; i += kSmallBlock, ++block) {
     uint8_t codes[kSmallBlock];
