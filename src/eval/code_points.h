@@ -1,5 +1,5 @@
-// Unicode code points for metrics: UTF-8 decoding, white space, case folding. Bytes that are no UTF-8 become U+FFFD, so
-// every function is total; is_valid_utf8() is for readers that must refuse such input.
+// Texts as code points for metrics: white space, case folding. Bytes that are no UTF-8 become U+FFFD, so every function
+// is total; readers that must refuse such input ask text/unicode.h.
 #pragma once
 
 #include <string>
@@ -7,17 +7,11 @@
 
 namespace thimble {
 
-/// Code points of `text`; each byte that belongs to no well-formed sequence becomes U+FFFD.
-std::u32string decode_utf8(std::string_view text);
-
-/// Appends `c` as UTF-8; surrogates and values above U+10FFFF as U+FFFD.
-void append_utf8(std::string& out, char32_t c);
-
-/// True when `text` is well-formed UTF-8 (no overlong forms, surrogates or code points above U+10FFFF).
-bool is_valid_utf8(std::string_view text) noexcept;
+/// Code points of `text`; malformed sequences become U+FFFD.
+std::u32string code_points(std::string_view text);
 
 /// White space as Python's str.split() sees it, which is what sacreBLEU's chrF removes.
-bool is_white_space(char32_t c) noexcept;
+bool is_python_space(char32_t c) noexcept;
 
 /// Simple (one to one) lower case of Latin, Greek, Cyrillic and Armenian letters; others are unchanged.
 char32_t fold_case(char32_t c) noexcept;

@@ -21,8 +21,8 @@ constexpr double kBetaSquared = 4.0;
 using Ngram = std::pair<uint64_t, uint64_t>;
 
 std::u32string without_white_space(std::string_view text) {
-  std::u32string out = decode_utf8(text);
-  std::erase_if(out, is_white_space);
+  std::u32string out = code_points(text);
+  std::erase_if(out, is_python_space);
   return out;
 }
 
@@ -112,10 +112,10 @@ double chrf2(std::string_view hypothesis, std::span<const std::string> reference
 }
 
 double edit_similarity(std::string_view hypothesis, std::span<const std::string> references) {
-  const std::u32string h = decode_utf8(hypothesis);
+  const std::u32string h = code_points(hypothesis);
   double best = 0.0;
   for (const std::string& reference : references) {
-    const std::u32string r = decode_utf8(reference);
+    const std::u32string r = code_points(reference);
     const size_t longer = std::max(h.size(), r.size());
     if (longer == 0) return 1.0;
     best = std::max(best, 1.0 - static_cast<double>(levenshtein(h, r)) / static_cast<double>(longer));

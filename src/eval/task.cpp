@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "eval/code_points.h"
+#include "text/unicode.h"
 
 namespace thimble {
 

@@ -1,5 +1,7 @@
-// The main job: candidates -> fit the device -> score on the product's tasks -> pick with confidence -> model and report.
-// A thin conductor over convert, quantize, eval and device: no algorithms of its own beyond the order of steps.
+// The main job: candidates -> fit the device -> score on the product's tasks -> pick with confidence -> model and
+// report. A thin conductor over convert, quantize, eval and device: no algorithms of its own beyond the order of steps.
+// Output folder: model.gguf, report.html, report.json, and work/ with the float model, every candidate and
+// journal.jsonl.
 #pragma once
 
 #include <cstdint>
@@ -17,32 +19,48 @@
 namespace thimble {
 
 struct SqueezeOptions {
-  std::string model;        // Hugging Face folder or float GGUF
-  std::string device;       // profile path or "host"
-  std::string tasks;        // folder
-  std::string output;       // folder
-  std::string candidates;   // TOML list; empty: the built-in list
-  std::string text;         // file for perplexity and KL; empty: none
+  std::string model;       // Hugging Face folder or float GGUF
+  std::string device;      // profile path or "host"
+  std::string tasks;       // folder
+  std::string output;      // folder
+  std::string candidates;  // TOML list; empty: the built-in list
+  std::string text;        // file for perplexity and KL; empty: none
   int n_threads = 0;
   ops::KvType kv = ops::KvType::f16;
-  int64_t context = 0;      // 0: the profile's
-  double margin = 1.0;      // points (0..100) a candidate may lose against the float model
+  int64_t context = 0;  // 0: the profile's; never more than the model's
+  double margin = 1.0;  // points (0..100) a candidate may lose against the float model
   double confidence = 0.95;
 };
+
+/// What the paired comparison with the float model says of a candidate, over all tasks.
+enum class Standing {
+  excluded,  // not scored
+  keeps,     // loses less than the margin on every task, with confidence
+  loses,     // loses more than the margin on some task, with confidence
+  unclear,   // the intervals reach over the margin
+};
+/// "excluded", "keeps", "loses" or "unclear".
+std::string_view standing_name(Standing s) noexcept;
 
 struct Candidate {
   Recipe recipe;
   uint64_t file_bytes = 0;
   double bits_per_weight = 0, body_bits_per_weight = 0;
   DevicePlan plan;
-  std::string excluded;                  // why it was not scored; empty when it was
+  std::string excluded;  // why it was not scored; empty when it was
   std::vector<TaskResult> tasks;
-  Interval score;                        // mean primary score over all items, points 0..100
-  PairedDifference against_float;        // points
+  Interval score;                  // mean primary score over all items, points 0..100
+  PairedDifference against_float;  // points
   std::optional<FidelityResult> fidelity;
+  std::vector<PairedDifference> task_differences;  // against the float model, points, in the order of `tasks`
+  Standing standing = Standing::excluded;
+  std::string path;  // file in the work folder; empty when excluded
+  std::string hash;  // content_hash of that file
 };
 
 enum class Verdict { picked, cannot_tell, nothing_fits };
+/// "picked", "cannot_tell" or "nothing_fits".
+std::string_view verdict_name(Verdict v) noexcept;
 
 struct SqueezeResult {
   Verdict verdict = Verdict::nothing_fits;
@@ -52,6 +70,10 @@ struct SqueezeResult {
   std::vector<Candidate> candidates;
   DeviceProfile device;
   std::string model_path, report_html, report_json;  // written files
+  std::string model_name;                            // general.name of the float model, or its path
+  std::string version;                               // of Thimble
+  SqueezeOptions options;                            // as given
+  std::vector<TaskSet> tasks;                        // as read
 };
 
 /// Runs or resumes. Errors: those of every step; cancelled keeps the journal so that the next run goes on.

@@ -1,0 +1,344 @@
+// The order of steps. Everything long goes through work/journal.jsonl: conversion and quantizations by the hash of what
+// they wrote, answers and text chunks one by one, so a killed run goes on where it was.
+#include "squeeze/squeeze.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "convert/convert.h"
+#include "squeeze/candidates.h"
+#include "squeeze/pick.h"
+#include "squeeze/report.h"
+#include "squeeze/work_files.h"
+
+namespace thimble {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kPlanBatch = 256;  // SessionOptions' default prefill chunk
+constexpr int kPlanThreads = 4;      // big cores of the phones in devices/
+constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
+constexpr uint64_t kMaxTextBytes = uint64_t{1} << 28;
+// Below this size several single-threaded engines beat one engine with several threads: the barriers between the
+// matmuls of a small model cost more than its weights take to read.
+constexpr uint64_t kSmallModelBytes = uint64_t{256} << 20;
+// Models that are held open together while a text chunk goes through all of them.
+constexpr uint64_t kFidelityGroupBytes = uint64_t{1} << 30;
+
+// Shares of the whole run, for one progress bar.
+struct Phase {
+  double from, to;
+};
+constexpr Phase kPrepare{0.0, 0.03}, kQuantize{0.03, 0.15}, kBaseline{0.15, 0.2}, kTasks{0.2, 0.8}, kFidelity{0.8, 1.0};
+
+void check_options(const SqueezeOptions& o) {
+  if (!(o.margin >= 0 && o.margin <= 100)) {
+    fail(ErrorCode::invalid_argument, "margin: found {}, expected 0 to 100 points", o.margin);
+  }
+  if (!(o.confidence > 0.5 && o.confidence < 1)) {
+    fail(ErrorCode::invalid_argument, "confidence: found {}, expected a value between 0.5 and 1", o.confidence);
+  }
+  if (o.context < 0) fail(ErrorCode::invalid_argument, "context: found {}, expected 0 or more", o.context);
+  if (o.output.empty()) fail(ErrorCode::invalid_argument, "output: found no folder, expected one");
+}
+
+std::string make_work_folder(const std::string& output) {
+  const std::string work = (fs::path(output) / "work").string();
+  std::error_code error;
+  fs::create_directories(work, error);
+  if (error) fail(ErrorCode::io, "{}: cannot make the folder: {}", work, error.message());
+  return work;
+}
+
+class Squeeze {
+ public:
+  Squeeze(const SqueezeOptions& options, const Task& task)
+      : options_(options),
+        task_(task),
+        work_(make_work_folder(options.output)),
+        journal_((fs::path(work_) / "journal.jsonl").string()),
+        n_threads_(options.n_threads > 0 ? options.n_threads : usable_cpu_count()),
+        pool_(n_threads_) {
+    result_.options = options;
+    result_.version = THIMBLE_VERSION;
+  }
+
+  SqueezeResult run() {
+    read_inputs();
+    prepare_float_model();
+    plan_candidates();
+    quantize_candidates();
+    score_baseline();
+    score_candidates();
+    measure_candidates();
+    compare();
+    write_results();
+    return std::move(result_);
+  }
+
+ private:
+  // Progress of one step, whose own units fill the share `at` (0..1) to `at + width` of `phase`.
+  Task part(const Phase& phase, double at, double width, std::string label) const {
+    Task out;
+    out.cancel = task_.cancel;
+    if (!task_.progress) return out;
+    const double from = phase.from + at * (phase.to - phase.from);
+    const double span = width * (phase.to - phase.from);
+    out.progress = [this, from, span, label = std::move(label)](uint64_t done, uint64_t total, std::string_view what) {
+      const double share = total == 0 ? 0.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
+      task_.report(static_cast<uint64_t>(1000.0 * (from + share * span)), 1000, fmt::format("{}: {}", label, what));
+    };
+    return out;
+  }
+
+  void read_inputs() {
+    result_.tasks = read_tasks(options_.tasks);
+    result_.device = options_.device == "host" ? measure_host(n_threads_) : read_device_profile(options_.device);
+    const std::vector<Recipe> recipes =
+        options_.candidates.empty() ? default_candidates() : read_candidates(options_.candidates);
+    for (const Recipe& recipe : recipes) result_.candidates.emplace_back().recipe = recipe;
+    if (!options_.text.empty()) text_ = read_file(options_.text, kMaxTextBytes);
+  }
+
+  void prepare_float_model() {
+    Candidate& base = result_.baseline;
+    base.recipe.name = "float";
+    base.path = is_hf_folder(options_.model) ? convert_float() : options_.model;
+    float_ = GgufFile::open(base.path);
+    base.hash = file_hash(base.path);
+    base.file_bytes = float_->file_bytes();
+    const BitsPerWeight bits = bits_per_weight(*float_);
+    base.bits_per_weight = bits.total;
+    base.body_bits_per_weight = bits.body;
+    footprint_ = footprint(*float_);
+    base.plan = plan(footprint_);
+    const std::string file_name = fs::path(options_.model).filename().string();
+    result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
+  }
+
+  // Path of the float GGUF of a Hugging Face folder, made unless an earlier run has made it.
+  std::string convert_float() {
+    const std::string path = (fs::path(work_) / "float.gguf").string();
+    const TensorType type = float_type_of(options_.model);
+    const std::string key =
+        fmt::format("convert/{}/{}/{}", folder_fingerprint(options_.model), traits(type).name, result_.version);
+    if (is_finished(key, path)) return path;
+    convert_hf(options_.model, path, type, part(kPrepare, 0, 1, "convert"));
+    remember(key, file_hash(path));
+    return path;
+  }
+
+  bool is_finished(const std::string& key, const std::string& path) const {
+    const std::optional<std::string> hash = journal_.find(key);
+    return hash && fs::is_regular_file(path) && Json(file_hash(path)).dump() == *hash;
+  }
+
+  void remember(const std::string& key, const std::string& hash) {
+    if (journal_.find(key) != Json(hash).dump()) journal_.append(key, Json(hash).dump());
+  }
+
+  DevicePlan plan(const ModelFootprint& model) const {
+    const int64_t wanted = options_.context > 0 ? options_.context : result_.device.context;
+    const int64_t context = std::min(wanted, model.config.n_ctx_train);
+    return make_plan(model, result_.device, context, options_.kv, kPlanBatch, kPlanThreads);
+  }
+
+  void plan_candidates() {
+    for (Candidate& c : result_.candidates) {
+      const QuantizeResult planned = plan_quantize(*float_, c.recipe);
+      c.file_bytes = planned.file_bytes;
+      c.bits_per_weight = planned.bits_per_weight;
+      c.body_bits_per_weight = planned.body_bits_per_weight;
+      c.plan = plan(planned_footprint(planned, footprint_));
+      c.excluded = reason_to_exclude(c.plan);
+    }
+  }
+
+  std::string reason_to_exclude(const DevicePlan& p) const {
+    constexpr double kMiB = 1024.0 * 1024.0;
+    if (!p.fits) {
+      return fmt::format("does not fit: needs {:.1f} MiB at context {}, the device lends {:.1f} MiB",
+                         static_cast<double>(p.total_bytes) / kMiB, p.context,
+                         static_cast<double>(p.available_bytes) / kMiB);
+    }
+    if (p.too_slow) {
+      return fmt::format("too slow: {:.1f} tokens/s predicted, the profile asks for {:.1f}", p.decode_tokens_per_s,
+                         result_.device.min_decode_tokens_per_s);
+    }
+    if (p.too_hot) {
+      return fmt::format("too hot: {:.1f} W predicted in decode, the device sustains {:.1f} W", p.decode_watts,
+                         result_.device.watts_limit);
+    }
+    return "";
+  }
+
+  std::vector<Candidate*> fitting() {
+    std::vector<Candidate*> out;
+    for (Candidate& c : result_.candidates) {
+      if (c.excluded.empty()) out.push_back(&c);
+    }
+    return out;
+  }
+
+  static std::string recipe_text(const Recipe& recipe) {
+    Json rules = Json::array();
+    for (const RecipeRule& r : recipe.rules) rules.push_back({r.match, std::string(traits(r.type).name)});
+    return Json{recipe.scheme, rules}.dump();
+  }
+
+  void quantize_candidates() {
+    const std::vector<Candidate*> todo = fitting();
+    const double width = todo.empty() ? 0 : 1.0 / static_cast<double>(todo.size());
+    for (size_t i = 0; i < todo.size(); ++i) {
+      Candidate& c = *todo[i];
+      task_.check("squeeze");
+      c.path = (fs::path(work_) / (file_stem(c.recipe.name) + ".gguf")).string();
+      const Json parts = {result_.baseline.hash, recipe_text(c.recipe), result_.version};
+      const std::string key = fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
+      if (!is_finished(key, c.path)) {
+        const Task progress = part(kQuantize, static_cast<double>(i) * width, width, "quantize " + c.recipe.name);
+        quantize(*float_, c.path, c.recipe, {}, pool_, progress);
+      }
+      c.hash = file_hash(c.path);
+      remember(key, c.hash);
+      c.file_bytes = fs::file_size(c.path);
+    }
+  }
+
+  std::vector<std::shared_ptr<const Engine>> open_engines(const Candidate& c) const {
+    const bool small = c.file_bytes <= kSmallModelBytes;
+    EngineOptions engine_options;
+    engine_options.n_threads = small ? 1 : n_threads_;
+    std::vector<std::shared_ptr<const Engine>> out;
+    for (int i = 0; i < (small ? n_threads_ : 1); ++i) out.push_back(Engine::open(c.path, engine_options));
+    return out;
+  }
+
+  std::shared_ptr<const Engine> open_engine(const Candidate& c) const {
+    EngineOptions engine_options;
+    engine_options.n_threads = n_threads_;
+    return Engine::open(c.path, engine_options);
+  }
+
+  std::string model_key(const Candidate& c) const { return c.hash + "/" + result_.version; }
+
+  void run_tasks(Candidate& c, const Phase& phase, double at, double width) {
+    const auto engines = open_engines(c);
+    const double share = width / static_cast<double>(result_.tasks.size());
+    TaskRunSettings settings;
+    settings.kv = options_.kv;
+    settings.model_key = model_key(c);
+    settings.journal = &journal_;
+    for (size_t t = 0; t < result_.tasks.size(); ++t) {
+      const Task progress = part(phase, at + static_cast<double>(t) * share, share, c.recipe.name);
+      c.tasks.push_back(run_task(engines, result_.tasks[t], settings, progress));
+    }
+  }
+
+  FidelitySettings fidelity_settings() {
+    FidelitySettings settings;
+    settings.n_ctx = std::min(kTextChunk, footprint_.config.n_ctx_train);
+    settings.kv = options_.kv;
+    settings.journal = &journal_;
+    return settings;
+  }
+
+  void score_baseline() {
+    Candidate& base = result_.baseline;
+    run_tasks(base, kBaseline, 0, 0.7);
+    if (!text_.empty()) {
+      const FidelityModel model{open_engine(base), model_key(base)};
+      const Task progress = part(kBaseline, 0.7, 0.3, base.recipe.name);
+      base.fidelity = measure_fidelity(std::span(&model, 1), nullptr, text_, fidelity_settings(), progress).front();
+    }
+    compare_with_float(base, base, options_.margin, options_.confidence);
+  }
+
+  void score_candidates() {
+    const std::vector<Candidate*> todo = fitting();
+    for (size_t i = 0; i < todo.size(); ++i) {
+      const double width = 1.0 / static_cast<double>(todo.size());
+      run_tasks(*todo[i], kTasks, static_cast<double>(i) * width, width);
+    }
+  }
+
+  // In groups of models that are open together, so that small ones share one run of the float model.
+  void measure_candidates() {
+    if (text_.empty()) return;
+    const std::vector<Candidate*> todo = fitting();
+    if (todo.empty()) return;
+    const std::shared_ptr<const Engine> reference = open_engine(result_.baseline);
+    FidelitySettings settings = fidelity_settings();
+    settings.reference_key = model_key(result_.baseline);
+    for (size_t begin = 0; begin < todo.size();) {
+      std::vector<FidelityModel> group;
+      uint64_t bytes = 0;
+      size_t end = begin;
+      while (end < todo.size() && (group.empty() || bytes + todo[end]->file_bytes <= kFidelityGroupBytes)) {
+        bytes += todo[end]->file_bytes;
+        group.push_back({open_engine(*todo[end]), model_key(*todo[end])});
+        ++end;
+      }
+      const auto n = static_cast<double>(todo.size());
+      const Task progress =
+          part(kFidelity, static_cast<double>(begin) / n, static_cast<double>(end - begin) / n, "text");
+      const std::vector<FidelityResult> results = measure_fidelity(group, reference, text_, settings, progress);
+      for (size_t i = begin; i < end; ++i) todo[i]->fidelity = results[i - begin];
+      begin = end;
+    }
+  }
+
+  void compare() {
+    for (Candidate* c : fitting()) compare_with_float(*c, result_.baseline, options_.margin, options_.confidence);
+    const Choice choice = pick(result_.baseline, result_.candidates, options_);
+    result_.verdict = choice.verdict;
+    result_.picked = choice.picked;
+    result_.explanation = choice.explanation;
+  }
+
+  // The model first: a report never tells of a model that is not there.
+  void write_results() {
+    const fs::path output(options_.output);
+    const std::string model = (output / "model.gguf").string();
+    if (result_.picked >= 0) {
+      publish_file(result_.candidates[static_cast<size_t>(result_.picked)].path, model);
+      result_.model_path = model;
+    } else {
+      // A model of an earlier run with other settings must not look like this run's.
+      std::error_code ignored;
+      fs::remove(model, ignored);
+    }
+    result_.report_html = (output / "report.html").string();
+    result_.report_json = (output / "report.json").string();
+    write_file_atomically(result_.report_html, report_html(result_));
+    write_file_atomically(result_.report_json, report_json(result_));
+  }
+
+  const SqueezeOptions& options_;
+  const Task& task_;
+  std::string work_;
+  Journal journal_;
+  int n_threads_;
+  ThreadPool pool_;
+  std::string text_;
+  std::optional<GgufFile> float_;
+  ModelFootprint footprint_;
+  SqueezeResult result_;
+};
+
+}  // namespace
+
+SqueezeResult squeeze(const SqueezeOptions& options, const Task& task) {
+  check_options(options);
+  return Squeeze(options, task).run();
+}
+
+}  // namespace thimble
