@@ -1,10 +1,108 @@
+// thimble quantize: a float GGUF to a quantized one by scheme or recipe; --dry-run shows what would be written.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "quantize/quantize.h"
 #include "verbs.h"
 
 namespace thimble::cli {
 
+namespace {
+
+struct QuantizeOptions {
+  std::string input, output;
+  std::string scheme, recipe;
+  std::vector<std::string> rules;
+  bool hot_weights = false;
+  bool dry_run = false;
+};
+
+// Rules of the command line come before those of the recipe file: the nearer wish wins.
+Recipe make_recipe(const QuantizeOptions& options) {
+  if (options.scheme.empty() == options.recipe.empty()) {
+    fail(ErrorCode::invalid_argument, "quantize: expected either --scheme or --recipe");
+  }
+  if (options.output.empty() && !options.dry_run) {
+    fail(ErrorCode::invalid_argument, "quantize: expected an output file name, or --dry-run");
+  }
+  Recipe recipe = options.recipe.empty() ? recipe_from_scheme(options.scheme) : read_recipe(options.recipe);
+  if (options.hot_weights) recipe = with_hot_weights(std::move(recipe));
+  std::vector<RecipeRule> rules;
+  for (const std::string& text : options.rules) rules.push_back(parse_rule(text));
+  recipe.rules.insert(recipe.rules.begin(), rules.begin(), rules.end());
+  return recipe;
+}
+
+Json result_json(const QuantizeOptions& options, const Recipe& recipe, const QuantizeResult& result) {
+  Json tensors = Json::array();
+  for (const QuantizedTensor& t : result.tensors) {
+    tensors.push_back({{"name", t.name},
+                       {"shape", t.ne},
+                       {"from", traits(t.from).name},
+                       {"to", traits(t.to).name},
+                       {"bytes", t.bytes},
+                       {"reason", t.reason}});
+  }
+  return {{"input", options.input},
+          {"output", options.dry_run ? Json() : Json(options.output)},
+          {"dry_run", options.dry_run},
+          {"recipe", recipe.name},
+          {"scheme", recipe.scheme},
+          {"file_bytes", result.file_bytes},
+          {"bits_per_weight", result.bits_per_weight},
+          {"body_bits_per_weight", result.body_bits_per_weight},
+          {"tensors", std::move(tensors)}};
+}
+
+void print_text(const QuantizeOptions& options, const Recipe& recipe, const QuantizeResult& result) {
+  size_t n_fallbacks = 0;
+  for (const QuantizedTensor& t : result.tensors) {
+    if (t.reason.find("fallback") != std::string::npos) ++n_fallbacks;
+    if (!options.dry_run) continue;
+    const std::string shape = fmt::format("{} x {}", t.ne[0], t.ne[1] * t.ne[2] * t.ne[3]);
+    fmt::print("{:<32} {:>16} {:>5} -> {:<7} {:>12} bytes  {}\n", t.name, shape, traits(t.from).name, traits(t.to).name,
+               t.bytes, t.reason);
+  }
+  fmt::print("{}: {} {} bytes as {}, {:.3f} bits per weight ({:.3f} without embedding and head)\n",
+             options.dry_run ? options.input : options.output, options.dry_run ? "would be" : "wrote",
+             result.file_bytes, recipe.name, result.bits_per_weight, result.body_bits_per_weight);
+  if (n_fallbacks > 0) {
+    fmt::print("{} of {} tensors fell back to another type because of their columns{}\n", n_fallbacks,
+               result.tensors.size(), options.dry_run ? "" : "; --dry-run lists them");
+  }
+}
+
+}  // namespace
+
 void add_quantize(CLI::App& app, Context& context) {
-  (void)app;
-  (void)context;
+  auto options = std::make_shared<QuantizeOptions>();
+  CLI::App* verb = app.add_subcommand("quantize", "Quantize a float GGUF by scheme or recipe");
+  verb->add_option("IN", options->input, "GGUF of f32, f16 or bf16, or the first part of a split set")->required();
+  verb->add_option("OUT", options->output, "GGUF to write; not needed with --dry-run");
+  verb->add_option("--scheme", options->scheme,
+                   "f16 q8_0 q6_k q5_k_m q5_k_s q4_1 q4_k_m q4_k_s iq4_nl q4_0 iq4_xs q3_k_m q2_k");
+  verb->add_option("--recipe", options->recipe, "TOML file with a scheme and rules, see recipes/");
+  verb->add_flag("--hot-weights", options->hot_weights, "keep token embedding and output head at f16");
+  verb->add_option("--rule", options->rules, "GLOB=TYPE for tensors whose name matches; may be repeated, first wins")
+      ->allow_extra_args(false);
+  verb->add_flag("--dry-run", options->dry_run, "print size and types, write nothing");
+  verb->callback([options, &context] {
+    const Recipe recipe = make_recipe(*options);
+    const GgufFile input = GgufFile::open(options->input);
+    QuantizeResult result;
+    if (options->dry_run) {
+      result = plan_quantize(input, recipe);
+    } else {
+      ThreadPool pool(context.threads());
+      result = quantize(input, options->output, recipe, {}, pool, context.task());
+    }
+    if (context.json) {
+      fmt::print("{}\n", result_json(*options, recipe, result).dump(2));
+    } else {
+      print_text(*options, recipe, result);
+    }
+  });
 }
 
 }  // namespace thimble::cli
