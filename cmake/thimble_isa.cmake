@@ -1,14 +1,14 @@
 # The one table of instruction-set flags: a kernel file NAME_<isa>.cpp is compiled with exactly these, nothing else is.
-# -ffp-contract=off keeps float results of the portable code equal on every machine; kernel files opt into FMA by intrinsic.
+# Kernels throw nothing: -fno-exceptions keeps the weak reference to the personality routine out of their objects.
 set(THIMBLE_ISA_FLAGS_scalar "")
-set(THIMBLE_ISA_FLAGS_avx2 "-mavx2;-mfma;-mf16c;-mno-avx512f")
-set(THIMBLE_ISA_FLAGS_avx512_vnni "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
+set(THIMBLE_ISA_FLAGS_avx2 "-mavx2;-mfma;-mf16c;-mno-avx512f;-fno-exceptions")
+set(THIMBLE_ISA_FLAGS_avx512_vnni "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-fno-exceptions")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns about its own _mm512_undefined_*() (GCC bug 105593).
   list(APPEND THIMBLE_ISA_FLAGS_avx512_vnni -Wno-maybe-uninitialized -Wno-uninitialized)
 endif()
-set(THIMBLE_ISA_FLAGS_neon "-march=armv8-a")
-set(THIMBLE_ISA_FLAGS_neon_dotprod "-march=armv8.2-a+dotprod+fp16")
+set(THIMBLE_ISA_FLAGS_neon "-march=armv8-a;-fno-exceptions")
+set(THIMBLE_ISA_FLAGS_neon_dotprod "-march=armv8.2-a+dotprod+fp16;-fno-exceptions")
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(THIMBLE_ISAS scalar avx2 avx512_vnni)

@@ -18,10 +18,10 @@ namespace {
 // Values of kIq4Values, local so that no symbol with external linkage comes from a kernel file.
 static const int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-inline void store_half(const uint8_t* const* rows, size_t at, float* out) noexcept {
+inline void store_half(PanelRows& rows, size_t at, float* out) noexcept {
   store_floats(out, half_to_floats(load_fields<uint16_t>(rows, at)));
 }
-inline void store_two_halves(const uint8_t* const* rows, size_t at, float* low, float* high) noexcept {
+inline void store_two_halves(PanelRows& rows, size_t at, float* low, float* high) noexcept {
   const Ints both = load_fields<uint32_t>(rows, at);
   store_floats(low, half_to_floats(both));
   store_floats(high, half_to_floats(shr(both, 16)));
@@ -34,7 +34,7 @@ inline Ints spread_bits(Ints v) noexcept {
 
 // 16 bytes of nibbles: elements 0..15 are the low ones, 16..31 the high ones.
 template <class Type>
-inline void expand_nibbles(const uint8_t* const* rows, size_t at, uint8_t* w) noexcept {
+inline void expand_nibbles(PanelRows& rows, size_t at, uint8_t* w) noexcept {
   Ints chunk[4];
   load_chunk(rows, at, chunk);
   for (int t = 0; t < 4; ++t) {
@@ -45,7 +45,7 @@ inline void expand_nibbles(const uint8_t* const* rows, size_t at, uint8_t* w) no
 
 // The same with the fifth bits in 32 bits at `high_at`.
 template <class Type>
-inline void expand_nibbles_and_bits(const uint8_t* const* rows, size_t at, size_t high_at, uint8_t* w) noexcept {
+inline void expand_nibbles_and_bits(PanelRows& rows, size_t at, size_t high_at, uint8_t* w) noexcept {
   Ints chunk[4];
   load_chunk(rows, at, chunk);
   const Ints high = load_fields<uint32_t>(rows, high_at);
@@ -61,7 +61,7 @@ struct PanelQ8_0 {
   static constexpr size_t kBytes = sizeof(BlockQ8_0);
   static constexpr int kMaxByte = 128, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float*) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
     Ints chunk[8];
     load_chunk(rows, at + 2, chunk);
     load_chunk(rows, at + 18, chunk + 4);
@@ -74,7 +74,7 @@ struct PanelQ4_0 {
   static constexpr size_t kBytes = sizeof(BlockQ4_0);
   static constexpr int kMaxByte = 15, kOffset = 8;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float*) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
     expand_nibbles<PanelQ4_0>(rows, at + 2, w);
     store_half(rows, at, d);
   }
@@ -84,7 +84,7 @@ struct PanelQ4_1 {
   static constexpr size_t kBytes = sizeof(BlockQ4_1);
   static constexpr int kMaxByte = 15, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
     expand_nibbles<PanelQ4_1>(rows, at + 4, w);
     store_two_halves(rows, at, d, m);
   }
@@ -94,7 +94,7 @@ struct PanelQ5_0 {
   static constexpr size_t kBytes = sizeof(BlockQ5_0);
   static constexpr int kMaxByte = 31, kOffset = 16;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float*) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
     expand_nibbles_and_bits<PanelQ5_0>(rows, at + 6, at + 2, w);
     store_half(rows, at, d);
   }
@@ -104,7 +104,7 @@ struct PanelQ5_1 {
   static constexpr size_t kBytes = sizeof(BlockQ5_1);
   static constexpr int kMaxByte = 31, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
     expand_nibbles_and_bits<PanelQ5_1>(rows, at + 8, at + 4, w);
     store_two_halves(rows, at, d, m);
   }
@@ -114,7 +114,7 @@ struct PanelIQ4_NL {
   static constexpr size_t kBytes = sizeof(BlockIQ4_NL);
   static constexpr int kMaxByte = 127, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, uint8_t* w, float* d, float*) noexcept {
+  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
     Ints chunk[4];
     load_chunk(rows, at + 2, chunk);
     for (int t = 0; t < 4; ++t) {

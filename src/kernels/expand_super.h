@@ -39,8 +39,7 @@ inline void unpack_signed_bytes(Ints v, Ints* out) noexcept {
 
 // The 16 bytes that Q4_K and Q5_K start with: d, dmin and twelve bytes of 6-bit scales and mins (unpack_scale_min in
 // tensor/blocks.h, four at a time).
-inline void expand_scale_min_header(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales,
-                                    Ints* mins) noexcept {
+inline void expand_scale_min_header(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
   Ints header[4];
   load_chunk(rows, at, header);
   store_floats(p.d, half_to_floats(header[0]));
@@ -57,7 +56,7 @@ struct PanelQ4K {
   static constexpr size_t kBytes = sizeof(BlockQ4K);
   static constexpr int kMaxByte = 15, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
     expand_scale_min_header(rows, at, p, scales, mins);
     for (int c = 0; c < 8; ++c) {
       Ints chunk[4];
@@ -75,7 +74,7 @@ struct PanelQ5K {
   static constexpr size_t kBytes = sizeof(BlockQ5K);
   static constexpr int kMaxByte = 31, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
     expand_scale_min_header(rows, at, p, scales, mins);
     Ints high[8];
     load_chunk(rows, at + 16, high);
@@ -98,7 +97,7 @@ struct PanelQ6K {
   static constexpr size_t kBytes = sizeof(BlockQ6K);
   static constexpr int kMaxByte = 63, kOffset = 32, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
     Ints packed[4];
     load_chunk(rows, at + 192, packed);
     for (int t = 0; t < 4; ++t) unpack_signed_bytes(packed[t], scales + 4 * t);
@@ -125,7 +124,7 @@ struct PanelQ2K {
   static constexpr size_t kBytes = sizeof(BlockQ2K);
   static constexpr int kMaxByte = 3, kOffset = 0, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
     Ints packed[4];
     load_chunk(rows, at, packed);
     for (int t = 0; t < 4; ++t) {
@@ -152,7 +151,7 @@ struct PanelQ3K {
   static constexpr bool kSigned = false, kHasMin = false;
 
   // unpack_q3_scale in tensor/blocks.h, four at a time.
-  static void expand_scales(const uint8_t* const* rows, size_t at, Ints* scales) noexcept {
+  static void expand_scales(PanelRows& rows, size_t at, Ints* scales) noexcept {
     const Ints first = load_fields<uint32_t>(rows, at);
     const Ints second = load_fields<uint32_t>(rows, at + 4);
     const Ints top = load_fields<uint32_t>(rows, at + 8);
@@ -163,7 +162,7 @@ struct PanelQ3K {
     for (int s = 0; s < 16; ++s) scales[s] = sub_ints(scales[s], splat(32));
   }
 
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
     expand_scales(rows, at + 96, scales);
     store_floats(p.d, half_to_floats(load_fields<uint16_t>(rows, at + 108)));
     Ints high[8];
@@ -189,7 +188,7 @@ struct PanelIQ4_XS {
   static constexpr size_t kBytes = sizeof(BlockIQ4_XS);
   static constexpr int kMaxByte = 127, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(const uint8_t* const* rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
+  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
     const Ints d_and_high = load_fields<uint32_t>(rows, at);
     const Ints low = load_fields<uint32_t>(rows, at + 4);
     store_floats(p.d, half_to_floats(d_and_high));
