@@ -30,13 +30,16 @@ class SentencePieceEncoder : public MergeEncoder {
  private:
   struct Symbol;
   struct Merge;
+  struct Scratch;
   TokenId find(std::string_view text) const noexcept;
-  void add_merge(const std::string& text, const std::vector<Symbol>& symbols, std::vector<Merge>& heap, int32_t left,
-                 int32_t right) const;
+  void remember_pairs(std::string_view token);
+  void add_merge(std::string_view text, Scratch& scratch, int32_t left, int32_t right) const;
+  void encode_segment(std::string_view text, Scratch& scratch, std::vector<TokenId>& ids, uint64_t& work) const;
   void emit(std::string_view text, TokenId id, std::vector<TokenId>& ids) const;
 
   const Vocabulary& vocabulary_;
   std::vector<uint8_t> has_length_;  // by byte length: 1 when a token has it; spares hashing and bounds hostile tokens
+  std::vector<uint64_t> pairs_;      // bits by hash of two neighbouring characters: set when some token holds them
   TokenId byte_tokens_[256];
 };
 
