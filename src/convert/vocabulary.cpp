@@ -3,9 +3,9 @@
 #include "convert/vocabulary.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "convert/special_tokens.h"
@@ -97,12 +97,15 @@ void read_sentencepiece(const HfFolder& folder, Vocabulary& vocabulary) {
 std::vector<float> scores_from_merges(const HfTokenizer& tokenizer) {
   std::unordered_map<std::string, int32_t> order;
   for (const auto& [left, right] : tokenizer.merges) order.emplace(left + right, static_cast<int32_t>(order.size()));
+  std::unordered_set<std::string_view> special;
+  for (const HfAddedToken& token : tokenizer.added) special.insert(token.text);
+  if (tokenizer.unk_token) special.insert(*tokenizer.unk_token);
   std::vector<float> scores;
   auto next = static_cast<int32_t>(order.size());
   for (const std::string& token : tokenizer.tokens) {
     const auto it = order.find(token);
     // Pieces that no merge makes (single characters) are never compared; they follow as SentencePiece numbers them.
-    const bool plain = it == order.end() && !token.empty() && !is_byte_spelling(token);
+    const bool plain = it == order.end() && !token.empty() && !is_byte_spelling(token) && !special.contains(token);
     scores.push_back(it != order.end() ? -static_cast<float>(it->second) : plain ? -static_cast<float>(next++) : 0.0f);
   }
   return scores;

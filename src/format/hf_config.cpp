@@ -53,7 +53,7 @@ std::string parse_architecture(const JsonObject& root) {
     fail(ErrorCode::corrupt, "{}: key 'architectures': found {}, expected an array of one name", root.source(),
          describe_json(list));
   }
-  const std::string name = list.front().get<std::string>();
+  std::string name = list.front().get<std::string>();
   if (std::find(kArchitectures.begin(), kArchitectures.end(), name) == kArchitectures.end()) {
     fail(ErrorCode::unsupported, "{}: architecture '{}', expected {}", root.source(), name,
          fmt::join(kArchitectures, ", "));

@@ -28,7 +28,7 @@ constexpr std::string_view kDeepseekLetters = R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-�
 using Steps = std::vector<std::string>;
 
 std::string shorten(const JsonObject& step) {
-  const std::string type = step.string("type");
+  std::string type = step.string("type");
   if (type == "ByteLevel") {
     if (step.boolean("add_prefix_space", true)) return "byte level that adds a space";
     return step.boolean("use_regex", true) ? "gpt2" : "bytes";
@@ -64,7 +64,7 @@ Steps shorten_all(const Json& pre_tokenizer, const std::string& source) {
 std::string shorten_normalizer(const Json* normalizer, const std::string& source) {
   if (normalizer == nullptr || normalizer->is_null()) return "none";
   const JsonObject root(*normalizer, source + ": key 'normalizer'");
-  const std::string type = root.string("type");
+  std::string type = root.string("type");
   if (type != "Sequence") return type;
   const Json& list = root.at("normalizers");
   if (list.is_array() && list.empty()) return "none";
@@ -106,7 +106,7 @@ std::string recognise_pre_tokenizer(const Json& pre_tokenizer, const PreTokenize
   const Steps steps = shorten_all(pre_tokenizer, source);
   const std::string normalizer = shorten_normalizer(context.normalizer, source);
   const bool known_normalizer = normalizer == "none" || normalizer == "NFC";
-  const std::string name = known_normalizer ? name_of(steps, normalizer == "NFC", context) : "";
+  std::string name = known_normalizer ? name_of(steps, normalizer == "NFC", context) : "";
   if (!name.empty()) return name;
   std::string found = steps.empty() ? "nothing" : fmt::format("{}", fmt::join(steps, ", then "));
   if (found.size() > 600) found = found.substr(0, 600) + "…";
