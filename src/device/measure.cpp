@@ -64,7 +64,7 @@ uint64_t available_memory() {
 /// Four times the last level cache, where the system tells it, within an eighth of the memory.
 size_t buffer_bytes() {
   const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  const uint64_t wanted = std::clamp<uint64_t>(4 * static_cast<uint64_t>(std::max(0L, cache)), 128u << 20, 512u << 20);
+  const uint64_t wanted = std::clamp<uint64_t>(4 * static_cast<uint64_t>(std::max(0L, cache)), 64u << 20, 256u << 20);
   return static_cast<size_t>(std::clamp<uint64_t>(available_memory() / 8, 16u << 20, wanted));
 }
 
