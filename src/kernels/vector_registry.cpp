@@ -12,6 +12,12 @@ struct Row {
 
 constexpr Row kRows[] = {
     {Isa::scalar, &kVectorScalar},
+#if defined(__x86_64__)
+    {Isa::avx2, &kVectorAvx2},
+    {Isa::avx512_vnni, &kVectorAvx512Vnni},
+#elif defined(__aarch64__)
+    {Isa::neon_dotprod, &kVectorNeonDotprod},
+#endif
 };
 
 }  // namespace
