@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "format/gguf_writer.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
