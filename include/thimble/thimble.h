@@ -1,13 +1,15 @@
 /* Thimble's C API: the only stable ABI.
  *
  * Conventions
- *  (1) Handles are opaque. Every *_open/*_new has a *_free that accepts NULL.
- *  (2) Functions that can fail return thimble_status; THIMBLE_OK is 0. thimble_last_error() gives the message of the last
- *      failure on the calling thread: file, key, what was found, what was expected.
- *  (3) Strings are UTF-8, NUL-terminated. Buffers are given by the caller with their capacity; the needed size comes back
- *      through the size argument even when the buffer is too small (status THIMBLE_TOO_SMALL).
+ *  (1) Handles are opaque. What an _open or _new function gave goes to its _free function, which accepts NULL.
+ *  (2) Functions that can fail return thimble_status; THIMBLE_OK is 0. thimble_last_error() gives the message of the
+ *      last failure on the calling thread: file, key, what was found, what was expected.
+ *  (3) Strings are UTF-8, NUL-terminated. Buffers are given by the caller with their capacity; the needed size comes
+ *      back through the size argument even when the buffer is too small (status THIMBLE_TOO_SMALL). A buffer may be
+ *      NULL when its capacity is 0: that asks for the size.
  *  (4) A model may be shared by threads. A session belongs to one thread at a time, except thimble_session_cancel().
- *  (5) Nothing here prints, exits, aborts or reads the environment.
+ *  (5) Nothing here prints, exits, aborts or reads the environment. A NULL where a pointer is needed is
+ *      THIMBLE_INVALID_ARGUMENT, never a crash.
  */
 #ifndef THIMBLE_THIMBLE_H
 #define THIMBLE_THIMBLE_H
@@ -52,7 +54,9 @@ typedef struct thimble_model_options {
 /* Loads a GGUF file. options may be NULL. */
 thimble_status thimble_model_open(const char* path, const thimble_model_options* options, thimble_model** out);
 void thimble_model_free(thimble_model* model);
+/* 0 for NULL. */
 int32_t thimble_model_n_vocab(const thimble_model* model);
+/* 0 for NULL. */
 int64_t thimble_model_n_ctx_train(const thimble_model* model);
 
 typedef struct thimble_plan_result {
@@ -62,7 +66,8 @@ typedef struct thimble_plan_result {
   int32_t fits; /* 0 or 1 */
 } thimble_plan_result;
 
-/* What `model` would need on the device of a profile file (or "host"), at n_ctx positions (0: the profile's). */
+/* What `model` would need on the device of a profile file (or "host", which is measured for about a second), at n_ctx
+ * positions (0: the profile's), with a batch of 256 tokens. */
 thimble_status thimble_plan(const thimble_model* model, const char* device, int64_t n_ctx, thimble_kv_type kv,
                             thimble_plan_result* out);
 
@@ -83,10 +88,10 @@ thimble_status thimble_tokenize_chat(const thimble_model* model, const thimble_c
 typedef struct thimble_session_options {
   int64_t n_ctx; /* 0: min(trained context, 4096) */
   thimble_kv_type kv;
-  float temperature; /* 0: greedy */
-  int32_t top_k;     /* 0: off */
-  float top_p;       /* 1: off */
-  float min_p;       /* 0: off */
+  float temperature;        /* 0: greedy */
+  int32_t top_k;            /* 0: off */
+  float top_p;              /* 1: off */
+  float min_p;              /* 0: off */
   float repetition_penalty; /* 1: off */
   uint64_t seed;
 } thimble_session_options;
@@ -103,10 +108,11 @@ void thimble_session_free(thimble_session* session);
 thimble_status thimble_session_set_prompt(thimble_session* session, const int32_t* ids, size_t n);
 /* Appends tokens to the timeline. */
 thimble_status thimble_session_feed(thimble_session* session, const int32_t* ids, size_t n);
-/* Samples and appends the next token. THIMBLE_END when it ended the generation. */
+/* Samples and appends the next token. THIMBLE_END when it ended the generation; *id is that token then. */
 thimble_status thimble_session_next(thimble_session* session, int32_t* id);
-/* Text that became complete with the tokens returned by next since the last call; whole UTF-8 sequences only.
- * On input *size is the capacity of text including the NUL, on output the length without it. */
+/* Text that became complete with the tokens returned by next since the last call; whole UTF-8 sequences only. After
+ * THIMBLE_END also what was left of an unfinished one (as U+FFFD). On input *size is the capacity of text including the
+ * NUL, on output the length without it. With THIMBLE_TOO_SMALL the text is kept for the next call. */
 thimble_status thimble_session_text(thimble_session* session, char* text, size_t* size);
 /* Stops feed, set_prompt or next from another thread; they return THIMBLE_CANCELLED. */
 void thimble_session_cancel(thimble_session* session);

@@ -1,0 +1,33 @@
+# Test: libthimble.so exports exactly the functions that thimble.h declares.
+# cmake -DNM=nm -DLIBRARY=libthimble.so -DHEADER=thimble.h -P check_exports.cmake
+execute_process(COMMAND ${NM} -D --defined-only --format=posix ${LIBRARY} OUTPUT_VARIABLE _symbols RESULT_VARIABLE _rc)
+if(NOT _rc EQUAL 0)
+  message(FATAL_ERROR "${NM} failed on ${LIBRARY}")
+endif()
+string(REGEX MATCHALL "(^|\n)[^ \n]+ [A-Z] " _lines "${_symbols}")
+set(_exported "")
+foreach(_line IN LISTS _lines)
+  string(REGEX REPLACE "[\n ]*([^ @\n]+)(@@?[^ ]*)? ([A-Z]) " "\\1" _name "${_line}")
+  if(NOT _name STREQUAL "THIMBLE_0") # the version node itself
+    list(APPEND _exported ${_name})
+  endif()
+endforeach()
+
+file(READ ${HEADER} _header)
+string(REGEX MATCHALL "\n[a-z][a-z0-9_ ]*[ *]+thimble_[a-z0-9_]+\\(" _declarations "${_header}")
+set(_declared "")
+foreach(_declaration IN LISTS _declarations)
+  string(REGEX REPLACE ".*(thimble_[a-z0-9_]+)\\(" "\\1" _name "${_declaration}")
+  list(APPEND _declared ${_name})
+endforeach()
+
+list(LENGTH _declared _count)
+if(_count LESS 18)
+  message(FATAL_ERROR "found only ${_count} declarations in ${HEADER}: ${_declared}")
+endif()
+list(SORT _exported)
+list(SORT _declared)
+if(NOT _exported STREQUAL _declared)
+  message(FATAL_ERROR "exported: ${_exported}\ndeclared: ${_declared}")
+endif()
+message(STATUS "${_count} functions exported, nothing else")
