@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Compares Thimble with stock llama.cpp: same prompt ids, 32 greedy tokens.
+
+Usage: interop_test.py nano | synthetic | schemes | smollm2
+Environment: THIMBLE (the program), THIMBLE_GREEDY (tests/interop/greedy.cpp), THIMBLE_NANO (models/nano as F16 GGUF),
+THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 from scripts/get_model; exit status 77 with the reason
+when either cannot be fetched.
+
+The rule: where the two programs first choose different tokens, the difference counts only when Thimble's logits of the
+two are further apart than 0.05; both programs round activations and keys, and closer than that is a tie.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+SOURCE = pathlib.Path(os.environ["THIMBLE_SOURCE"])
+HERE = pathlib.Path(__file__).resolve().parent
+TIE = 0.05
+STEPS = 32
+
+TEXTS = [
+    "Once upon a time there was a little girl", "The king said to the miller's daughter:", "It was a dark night and",
+    "\"What is the matter?\" said the", "The history of the world began", "Alice opened the door and found that",
+    "In the middle of the forest stood", "He gave her a piece of bread and", "They went on and on until they came to",
+    "There was once a poor woodcutter who",
+]
+CHATS = [
+    "What is the capital of France?", "Write one sentence about the sea.", "Name three colours.", "What is 12 plus 30?",
+    "Translate 'good morning' to Spanish.", "Who wrote Romeo and Juliet?", "Why is the sky blue?",
+    "Give me a recipe for pancakes.", "Explain gravity to a child.", "Tell me a short joke.",
+]
+# src/quantize/scheme.h
+SCHEMES = ["f16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "iq4_nl", "q4_1", "q4_0", "iq4_xs", "q3_k_m", "q2_k"]
+
+
+def run(*command, stdin=None):
+    return subprocess.run([str(c) for c in command], input=stdin, capture_output=True, text=True, timeout=600)
+
+
+def must(done):
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(done.args)}\nexit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def fetch(script):
+    """Path that a scripts/get_* prints; ends the test with 77 and its reason when there is none."""
+    done = run(SOURCE / "scripts" / script)
+    if done.returncode == 77:
+        print(done.stderr.strip())
+        sys.exit(77)
+    return must(done).strip().splitlines()[-1]
+
+
+def peer_tokens(peer, model, ids):
+    return json.loads(must(run("node", HERE / "peer.mjs", "generate", model, "--from", peer, "--threads", 1,
+                               "--tokens", ",".join(map(str, ids)), "--generate", STEPS)))["tokens"]
+
+
+def greedy(model, requests):
+    return json.loads(must(run(os.environ["THIMBLE_GREEDY"], model, stdin=json.dumps(requests))))
+
+
+def compare(peer, model, requests):
+    """Returns the number of prompts that differ, printing each difference and each tie."""
+    failures = 0
+    prompts = greedy(model, requests)
+    theirs = [peer_tokens(peer, model, prompt["ids"]) for prompt in prompts]
+    followed = greedy(model, [{"ids": p["ids"], "follow": t} for p, t in zip(prompts, theirs)])
+    for request, answer, tokens in zip(requests, followed, theirs):
+        name = json.dumps(next(iter(request.values())))[:48]
+        first = next((i for i, (step, t) in enumerate(zip(answer["steps"], tokens)) if step["token"] != t), None)
+        if first is not None:
+            gap = answer["steps"][first]["gap"]
+            verdict = "tie" if gap <= TIE else "DIFFERENT"
+            print(f"{verdict}: {name} step {first}: {answer['steps'][first]['token']} here, {tokens[first]} there, "
+                  f"logits {gap:.4f} apart")
+            failures += gap > TIE
+        elif len(tokens) < STEPS and not answer["eog_next"]:
+            print(f"DIFFERENT: {name} ended there after {len(tokens)} tokens, goes on here")
+            failures += 1
+        else:
+            print(f"equal: {name} {len(tokens)} tokens")
+    return failures
+
+
+def test_nano(peer, folder):
+    return compare(peer, os.environ["THIMBLE_NANO"], [{"text": t} for t in TEXTS])
+
+
+def test_synthetic(peer, folder):
+    """Random models with what nano lacks: qwen2 (biases, tied head, rope over halves), rope scaling and factors."""
+    failures = 0
+    for architecture in ("llama", "qwen2"):
+        model = folder / f"{architecture}.gguf"
+        must(run(os.environ["THIMBLE_GREEDY"], "--synthetic", architecture, model))
+        requests = [{"ids": [1] + [3 + (17 * i + 31 * j) % 500 for j in range(5 + 9 * i)]} for i in range(10)]
+        failures += compare(peer, model, requests)
+    return failures
+
+
+def test_schemes(peer, folder):
+    """Every scheme's file must load in stock llama.cpp and speak there; its first token must be ours or tie with it."""
+    failures = 0
+    for scheme in SCHEMES:
+        model = folder / f"{scheme}.gguf"
+        must(run(os.environ["THIMBLE"], "--quiet", "quantize", os.environ["THIMBLE_NANO"], model, "--scheme", scheme))
+        print(f"{scheme}:")
+        failures += compare(peer, model, [{"text": TEXTS[0]}])
+    return failures
+
+
+def test_smollm2(peer, folder):
+    return compare(peer, fetch("get_model"), [{"chat": t} for t in CHATS])
+
+
+def main():
+    test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "smollm2": test_smollm2}[sys.argv[1]]
+    peer = fetch("get_peer")
+    with tempfile.TemporaryDirectory() as folder:
+        failures = test(peer, pathlib.Path(folder))
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
