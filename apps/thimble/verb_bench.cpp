@@ -244,7 +244,8 @@ void add_bench(CLI::App& app, Context& context) {
   verb->add_option("--shape", options->shape, "named shape with random weights, such as tinyllama-1.1b or mistral-7b");
   verb->add_option("--type", options->scheme, "scheme of the random weights");
   verb->add_option("--save", options->save, "also write the random model, with a vocabulary, to this GGUF file");
-  verb->add_option("-p,--prompt", options->n_prompt_wanted, "prompt tokens (default: 512); 0: none")->check(CLI::Range(0, 1 << 20));
+  verb->add_option("-p,--prompt", options->n_prompt_wanted, "prompt tokens (default: 512); 0: none")
+      ->check(CLI::Range(0, 1 << 20));
   verb->add_option("-n,--generate", options->n_generate, "generated tokens; 0: none")->check(CLI::Range(0, 1 << 20));
   verb->add_option("-r,--reps", options->reps, "repetitions")->check(CLI::Range(1, 1000));
   verb->add_option("--kv", options->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
