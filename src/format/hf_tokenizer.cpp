@@ -78,7 +78,8 @@ HfAddedToken parse_added(const JsonObject& entry, int64_t id) {
 }
 
 void sort_added(std::vector<HfAddedToken>& added, const std::string& source) {
-  std::stable_sort(added.begin(), added.end(), [](const HfAddedToken& a, const HfAddedToken& b) { return a.id < b.id; });
+  std::stable_sort(added.begin(), added.end(),
+                   [](const HfAddedToken& a, const HfAddedToken& b) { return a.id < b.id; });
   for (size_t i = 1; i < added.size(); ++i) {
     if (added[i].id == added[i - 1].id) {
       fail(ErrorCode::corrupt, "{}: id {} is given twice, to '{}' and '{}'", source, added[i].id, added[i - 1].text,
