@@ -31,6 +31,7 @@ Recipe make_recipe(const QuantizeOptions& options) {
   std::vector<RecipeRule> rules;
   for (const std::string& text : options.rules) rules.push_back(parse_rule(text));
   recipe.rules.insert(recipe.rules.begin(), rules.begin(), rules.end());
+  if (!rules.empty()) recipe.name += "+rules";
   return recipe;
 }
 

@@ -81,10 +81,11 @@ GgufMetadata tiny_metadata() {
   return m;
 }
 
-void write_tiny(const std::string& path, const std::vector<TinyTensor>& tensors) {
+void write_tiny(const std::string& path, std::span<const TinyTensor> tensors,
+                const GgufMetadata& metadata = tiny_metadata()) {
   std::vector<GgufTensorPlan> plans;
   for (const TinyTensor& t : tensors) plans.push_back(t.plan);
-  GgufWriter writer(path, tiny_metadata(), plans);
+  GgufWriter writer(path, metadata, plans);
   for (const TinyTensor& t : tensors) {
     std::vector<std::byte> bytes(gguf_tensor_bytes(t.plan));
     const int64_t n_cols = t.plan.ne[0];
@@ -177,6 +178,29 @@ TEST(Quantize, EverySchemeGivesAReadableFileOfThePlannedSize) {
       EXPECT_LE(std::sqrt(error / norm), allowed_error(tensor.view.type)) << scheme << " " << tensor.name;
     }
   }
+}
+
+TEST(Quantize, ASplitInputGivesTheSameFileAsAWholeOne) {
+  const Folder folder;
+  const std::vector<TinyTensor> tensors = tiny_tensors(TensorType::f16);
+  write_tiny(folder / "whole.gguf", tensors);
+  for (uint32_t part = 0; part < 2; ++part) {
+    GgufMetadata metadata = part == 0 ? tiny_metadata() : GgufMetadata();
+    metadata.set_uint32("split.no", part);
+    metadata.set_uint32("split.count", 2);
+    metadata.set_uint32("split.tensors.count", static_cast<uint32_t>(tensors.size()));
+    const auto half = std::span(tensors).subspan(part == 0 ? 0 : 5, part == 0 ? 5 : tensors.size() - 5);
+    write_tiny(folder / fmt::format("s-0000{}-of-00002.gguf", part + 1), half, metadata);
+  }
+  ThreadPool pool(2);
+  const GgufFile split = GgufFile::open(folder / "s-00001-of-00002.gguf");
+  quantize(GgufFile::open(folder / "whole.gguf"), folder / "a.gguf", recipe_from_scheme("q4_k_m"), {}, pool);
+  quantize(split, folder / "b.gguf", recipe_from_scheme("q4_k_m"), {}, pool);
+  EXPECT_EQ(read_file(folder / "a.gguf", 1 << 24), read_file(folder / "b.gguf", 1 << 24));
+  // Any part of the set is the input.
+  const Error e =
+      error_of([&] { quantize(split, folder / "s-00002-of-00002.gguf", recipe_from_scheme("q4_k_m"), {}, pool); });
+  EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
 }
 
 TEST(Quantize, TheResultDoesNotDependOnThreads) {
