@@ -132,7 +132,7 @@ void read_tokenizer_json(const HfFolder& folder, Vocabulary& vocabulary) {
     return;
   }
   vocabulary.add_space_prefix = folder.tokenizer_config.add_prefix_space;
-  for (const auto& [left, right] : tokenizer.merges) vocabulary.merges.push_back(left + " " + right);
+  for (const auto& [left, right] : tokenizer.merges) vocabulary.merges.push_back(fmt::format("{} {}", left, right));
 }
 
 // Other templates than the default are listed by name (gguf-py's add_chat_template).
