@@ -157,7 +157,7 @@ class Squeeze {
       c.file_bytes = planned.file_bytes;
       c.bits_per_weight = planned.bits_per_weight;
       c.body_bits_per_weight = planned.body_bits_per_weight;
-      c.plan = plan(planned_footprint(planned, footprint_));
+      c.plan = plan(planned_footprint(planned, footprint_.config));
       c.excluded = reason_to_exclude(c.plan);
     }
   }

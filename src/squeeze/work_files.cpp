@@ -69,20 +69,10 @@ TensorType float_type_of(const std::string& hf_folder) {
   return dtype == "bfloat16" ? TensorType::bf16 : dtype == "float32" ? TensorType::f32 : TensorType::f16;
 }
 
-ModelFootprint planned_footprint(const QuantizeResult& planned, const ModelFootprint& source) {
-  ModelFootprint out = source;
-  out.weight_bytes = 0;
-  out.bytes_read_per_token = 0;
-  const bool tied = std::none_of(planned.tensors.begin(), planned.tensors.end(),
-                                 [](const QuantizedTensor& t) { return t.name == "output.weight"; });
-  for (const QuantizedTensor& t : planned.tensors) {
-    out.weight_bytes += t.bytes;
-    // One row of the embedding is looked up; a tied one is read whole as the head as well.
-    const bool embedding = t.name == "token_embd.weight";
-    if (embedding && t.ne[1] > 0) out.bytes_read_per_token += t.bytes / static_cast<uint64_t>(t.ne[1]);
-    if (!embedding || tied) out.bytes_read_per_token += t.bytes;
-  }
-  return out;
+ModelFootprint planned_footprint(const QuantizeResult& planned, const ModelConfig& config) {
+  std::vector<SizedTensor> tensors;
+  for (const QuantizedTensor& t : planned.tensors) tensors.push_back({t.name, t.ne, t.to});
+  return footprint(config, tensors);
 }
 
 }  // namespace thimble

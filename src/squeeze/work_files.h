@@ -22,7 +22,7 @@ void publish_file(const std::string& from, const std::string& to);
 /// Type that keeps the weights of a Hugging Face folder as they are: bf16, f32 or f16 by config.json's torch_dtype.
 TensorType float_type_of(const std::string& hf_folder);
 
-/// Footprint of a quantization that has not been written yet. `source` is that of the float model.
-ModelFootprint planned_footprint(const QuantizeResult& planned, const ModelFootprint& source);
+/// Footprint of a quantization that has not been written yet.
+ModelFootprint planned_footprint(const QuantizeResult& planned, const ModelConfig& config);
 
 }  // namespace thimble
