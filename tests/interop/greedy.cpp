@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "format/gguf_writer.h"
 #include "model/synthetic_model.h"
 #include "runtime/engine.h"
 
@@ -47,8 +48,7 @@ Json decode(const std::shared_ptr<const Engine>& engine, const Json& request) {
     steps.push_back({{"token", best}, {"eog", eog}, {"gap", logit(best) - logit(next)}});
     session.feed(std::span(&next, 1));
   }
-  return {
-      {"ids", ids}, {"steps", steps}, {"eog_next", engine->tokenizer().is_end_of_generation(argmax(session.logits()))}};
+  return {{"ids", ids}, {"steps", steps}};
 }
 
 void write_synthetic(const std::string& architecture, const std::string& path) {
@@ -75,14 +75,46 @@ void write_synthetic(const std::string& architecture, const std::string& path) {
   write_file_atomically(path, {reinterpret_cast<const char*>(model.image.data()), model.image.size()});
 }
 
+void write_float(const std::string& in_path, const std::string& out_path) {
+  const GgufFile in = GgufFile::open(in_path);
+  GgufMetadata metadata;
+  for (const GgufKeyValue& entry : in.metadata()) metadata.set(entry);
+  metadata.set_uint32("general.file_type", 1);  // mostly F16
+  std::vector<GgufTensorPlan> plans;
+  for (const GgufTensor& t : in.tensors()) {
+    const TensorType type = traits(t.view.type).is_quantized ? TensorType::f16 : t.view.type;
+    plans.push_back({std::string(t.name), type, t.n_dims, t.view.ne});
+  }
+  GgufWriter writer(out_path, metadata, plans);
+  for (const GgufTensor& t : in.tensors()) {
+    const TypeTraits& type = traits(t.view.type);
+    if (!type.is_quantized) {
+      writer.write(t.view.data);
+      continue;
+    }
+    std::vector<float> values(static_cast<size_t>(t.view.n_elements()));
+    std::vector<std::byte> halves(values.size() * 2);
+    type.decode(t.view.data.data(), values.data(), t.view.n_elements());
+    traits(TensorType::f16).encode(values.data(), nullptr, halves.data(), t.view.n_elements());
+    writer.write(halves);
+  }
+  writer.commit();
+}
+
 int run(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "--float") {
+    write_float(argv[2], argv[3]);
+    return 0;
+  }
   if (argc == 4 && std::string(argv[1]) == "--synthetic") {
     write_synthetic(argv[2], argv[3]);
     return 0;
   }
   if (argc != 2) fail(ErrorCode::invalid_argument, "usage: thimble_greedy MODEL < REQUEST");
   const std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  const auto engine = Engine::open(argv[1], {});
+  EngineOptions options;
+  options.n_threads = 1;  // steady beside other tests
+  const auto engine = Engine::open(argv[1], options);
   Json answers = Json::array();
   for (const Json& request : parse_json(text, "standard input")) answers.push_back(decode(engine, request));
   std::cout << answers.dump() << "\n";

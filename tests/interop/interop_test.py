@@ -7,7 +7,10 @@ THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 from script
 when either cannot be fetched.
 
 The rule: where the two programs first choose different tokens, the difference counts only when Thimble's logits of the
-two are further apart than 0.05; both programs round activations and keys, and closer than that is a tie.
+two are further apart than TIE. That holds for float weights. With quantized weights both programs also round activations to
+int8, and one float that differs in its last bit turns roundings that the layers amplify to the whole int8 noise: on
+SmolLM2's Q4_1 file Thimble's own scalar and AVX-512 kernels, which differ in the order of float additions alone, put logits
+0.37 apart at the 15th token of "What is the capital of France?". Hence TIE_INT8 there.
 """
 import json
 import os
@@ -19,6 +22,7 @@ import tempfile
 SOURCE = pathlib.Path(os.environ["THIMBLE_SOURCE"])
 HERE = pathlib.Path(__file__).resolve().parent
 TIE = 0.05
+TIE_INT8 = 0.5
 STEPS = 32
 
 TEXTS = [
@@ -64,26 +68,27 @@ def greedy(model, requests):
     return json.loads(must(run(os.environ["THIMBLE_GREEDY"], model, stdin=json.dumps(requests))))
 
 
-def compare(peer, model, requests):
+def compare(peer, model, requests, tie=TIE):
     """Returns the number of prompts that differ, printing each difference and each tie."""
     failures = 0
-    prompts = greedy(model, requests)
-    theirs = [peer_tokens(peer, model, prompt["ids"]) for prompt in prompts]
-    followed = greedy(model, [{"ids": p["ids"], "follow": t} for p, t in zip(prompts, theirs)])
-    for request, answer, tokens in zip(requests, followed, theirs):
+    for request, ours in zip(requests, greedy(model, requests)):
         name = json.dumps(next(iter(request.values())))[:48]
-        first = next((i for i, (step, t) in enumerate(zip(answer["steps"], tokens)) if step["token"] != t), None)
+        theirs = peer_tokens(peer, model, ours["ids"])
+        mine = [step["token"] for step in ours["steps"]]
+        # Stock llama.cpp leaves out the token that ends the answer.
+        ended = len(theirs) < STEPS and ours["steps"][len(theirs)]["eog"]
+        first = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b), None)
         if first is not None:
-            gap = answer["steps"][first]["gap"]
-            verdict = "tie" if gap <= TIE else "DIFFERENT"
-            print(f"{verdict}: {name} step {first}: {answer['steps'][first]['token']} here, {tokens[first]} there, "
-                  f"logits {gap:.4f} apart")
-            failures += gap > TIE
-        elif len(tokens) < STEPS and not answer["eog_next"]:
-            print(f"DIFFERENT: {name} ended there after {len(tokens)} tokens, goes on here")
+            step = greedy(model, [{"ids": ours["ids"], "follow": theirs[:first + 1]}])[0]["steps"][first]
+            verdict = "tie" if step["gap"] <= tie else "DIFFERENT"
+            print(f"{verdict}: {name} step {first}: {mine[first]} here, {theirs[first]} there, "
+                  f"logits {step['gap']:.4f} apart")
+            failures += step["gap"] > tie
+        elif len(theirs) < STEPS and not ended:
+            print(f"DIFFERENT: {name} ended there after {len(theirs)} tokens, goes on here")
             failures += 1
         else:
-            print(f"equal: {name} {len(tokens)} tokens")
+            print(f"equal: {name} {len(theirs)} tokens")
     return failures
 
 
@@ -103,18 +108,25 @@ def test_synthetic(peer, folder):
 
 
 def test_schemes(peer, folder):
-    """Every scheme's file must load in stock llama.cpp and speak there; its first token must be ours or tie with it."""
+    """Every scheme's file must load in stock llama.cpp and speak there as here."""
     failures = 0
     for scheme in SCHEMES:
         model = folder / f"{scheme}.gguf"
         must(run(os.environ["THIMBLE"], "--quiet", "quantize", os.environ["THIMBLE_NANO"], model, "--scheme", scheme))
         print(f"{scheme}:")
-        failures += compare(peer, model, [{"text": TEXTS[0]}])
+        failures += compare(peer, model, [{"text": TEXTS[0]}], TIE if scheme == "f16" else TIE_INT8)
     return failures
 
 
 def test_smollm2(peer, folder):
-    return compare(peer, fetch("get_model"), [{"chat": t} for t in CHATS])
+    """The file as it is, and the same weights as F16, where the strict rule holds."""
+    model = pathlib.Path(fetch("get_model"))
+    requests = [{"chat": t} for t in CHATS]
+    print("Q4_1:")
+    failures = compare(peer, model, requests, TIE_INT8)
+    print("the same weights as F16:")
+    must(run(os.environ["THIMBLE_GREEDY"], "--float", model, folder / "f16.gguf"))
+    return failures + compare(peer, folder / "f16.gguf", requests)
 
 
 def main():
