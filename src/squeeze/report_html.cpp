@@ -16,11 +16,18 @@ namespace thimble {
 namespace {
 
 std::string signed_points(double v) {
-  return fmt::format("{}{:.1f}", v < 0 ? "−" : v > 0 ? "+" : "±", std::abs(v));
+  const std::string size = fmt::format("{:.1f}", std::abs(v));
+  return size == "0.0" ? size : (v < 0 ? "−" : "+") + size;
 }
 
 std::string interval(double low, double high) {
   return low == high ? signed_points(low) : fmt::format("{} to {}", signed_points(low), signed_points(high));
+}
+
+// "−1.5 (−3.5 to 0.0)", without the interval where it is a point.
+std::string difference_cell(const PairedDifference& d) {
+  if (d.low == d.high) return signed_points(d.mean);
+  return fmt::format("{} <span class=\"range\">{}</span>", signed_points(d.mean), interval(d.low, d.high));
 }
 
 std::string kl_text(double v) {
@@ -101,13 +108,8 @@ Plot score_plot(const SqueezeResult& r) {
                             c.score.mean, interval(c.against_float.low, c.against_float.high));
     plot.points.push_back(p);
   }
-  PlotPoint base;
-  base.x = static_cast<double>(r.baseline.file_bytes) / 1e6;
-  base.y = r.baseline.score.mean;
-  base.label = "float";
-  base.css_class = "float";
-  base.tooltip = fmt::format("float model: {}, {:.2f} points", format_bytes(r.baseline.file_bytes), base.y);
-  plot.points.push_back(base);
+  // A line, not a point: the float model is several times larger and would push the candidates into a corner.
+  plot.lines.push_back({r.baseline.score.mean, fmt::format("float, {}", format_bytes(r.baseline.file_bytes))});
   plot.lines.push_back({r.baseline.score.mean - r.options.margin, fmt::format("margin, {} points", r.options.margin)});
   return plot;
 }
@@ -166,9 +168,7 @@ std::string table_row(const SqueezeResult& r, const Candidate& c, bool is_float,
     const Metric m = c.tasks[t].primary;
     out += cell(fmt::format("{:.1f}", 100.0 * c.tasks[t].mean(m) / metric_scale(m)));
   }
-  out += is_float ? cell("")
-                  : cell(fmt::format("{} <span class=\"range\">{}</span>", signed_points(c.against_float.mean),
-                                     interval(c.against_float.low, c.against_float.high)));
+  out += is_float ? cell("") : cell(difference_cell(c.against_float));
   out += is_float ? cell("") : cell(std::string(standing_name(c.standing)), standing_name(c.standing));
   if (!r.options.text.empty()) {
     const bool kl = c.fidelity && c.fidelity->divergence;

@@ -18,7 +18,7 @@ std::string_view report_style() noexcept {
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; background: var(--paper); color: var(--ink);
+  margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
 h1 { font-size: 1.1rem; font-weight: 600; color: var(--soft); margin: 0 0 1rem; overflow-wrap: anywhere; }
@@ -35,8 +35,8 @@ p { margin: .5rem 0; max-width: 48rem; }
 .tiles dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles dd small { display: block; font-size: .78rem; font-weight: 400; color: var(--soft); }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .38rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom; background: var(--panel); }
 th:first-child, td.text { text-align: left; }
@@ -57,7 +57,7 @@ svg .loses .dot { fill: var(--bad); } svg .loses .whisker { stroke: var(--bad); 
 svg .unclear .dot { fill: var(--warn); } svg .unclear .whisker { stroke: var(--warn); }
 svg .picked .dot { fill: var(--accent); r: 7px; } svg .picked .whisker { stroke: var(--accent); }
 svg .label.picked { fill: var(--accent); font-weight: 700; }
-svg .float .dot { fill: var(--paper); stroke: var(--ink); stroke-width: 2; } svg .float .whisker { stroke: var(--ink); }
+svg .label.line-label { fill: var(--warn); }
 .narrow { display: none; }
 details { border: 1px solid var(--rule); border-radius: 6px; padding: .5rem .9rem; margin: .6rem 0; }
 summary { cursor: pointer; font-weight: 600; }

@@ -162,7 +162,7 @@ TEST_F(SqueezeRun, NothingFitsADeviceThatAsksForTooMuch) {
   const std::string floor = "min_decode_tokens_per_s";
   const size_t at = profile.find(floor);
   ASSERT_NE(at, std::string::npos);
-  profile.replace(at, profile.find('\n', at) - at, floor + " = 1e9");
+  profile.replace(at, profile.find('\n', at) - at, floor + " = 999999");
   write("fast.toml", profile);
   options_.device = (folder_ / "fast.toml").string();
   fs::create_directories(folder_ / "out");

@@ -140,12 +140,21 @@ class Drawing {
   }
 
   void draw_lines() {
-    for (const PlotLine& l : plot_.lines) {
-      line(kLeft, y_(l.y), width_ - kRight, y_(l.y), "line");
-      const double w = static_cast<double>(l.label.size()) * kCharWidth;
-      const Box box{kLeft + 4, y_(l.y) + 2, kLeft + 4 + w, y_(l.y) + 2 + kLabelHeight};
-      text(box.x0, box.y1 - 2, "label", "start", l.label);
-      taken_.push_back(box);
+    for (const PlotLine& l : plot_.lines) line(kLeft, y_(l.y), width_ - kRight, y_(l.y), "line");
+  }
+
+  // At the right end where there is room, above or below the line.
+  void label_line(const PlotLine& l) {
+    const double w = static_cast<double>(l.label.size()) * kCharWidth;
+    const double y = y_(l.y);
+    for (double right = width_ - kRight; right - w > kLeft; right -= 20) {
+      for (const double top : {y + 3, y - 3 - kLabelHeight}) {
+        const Box b{right - w, top, right, top + kLabelHeight};
+        if (!is_free(b)) continue;
+        text(b.x1, b.y1 - 2, "label line-label", "end", l.label);
+        taken_.push_back(b);
+        return;
+      }
     }
   }
 
@@ -156,6 +165,7 @@ class Drawing {
       line(x, y_(*p.low), x, y_(*p.high), "whisker");
       line(x - 4, y_(*p.low), x + 4, y_(*p.low), "whisker");
       line(x - 4, y_(*p.high), x + 4, y_(*p.high), "whisker");
+      taken_.push_back({x - 4, y_(*p.high), x + 4, y_(*p.low)});
     }
     out_ += fmt::format("<circle class=\"dot\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"/></g>\n", x, y);
     taken_.push_back({x - 6, y - 6, x + 6, y + 6});
@@ -194,6 +204,7 @@ class Drawing {
       return (a->css_class == "picked") > (b->css_class == "picked");
     });
     for (const PlotPoint* p : points_) draw_label(*p);
+    for (const PlotLine& l : plot_.lines) label_line(l);
   }
 
   const Plot& plot_;

@@ -1,6 +1,6 @@
 // A scatter plot as inline SVG: points with optional intervals, reference lines, labels that avoid each other. Colours
-// come from classes (dot, dot-hot, dot-lost, dot-picked, whisker, grid, axis, line, label), so the page's style sheet
-// serves light and dark.
+// come from classes (dot, whisker, grid, axis, tick, line, leader, label and the class of each point), so the page's
+// style sheet serves light and dark.
 #pragma once
 
 #include <optional>
