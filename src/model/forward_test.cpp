@@ -162,7 +162,10 @@ TEST(Forward, LastAndNoneAgreeWithAll) {
 }
 
 TEST(Forward, QuantizedWeightsFollowTheReference) {
-  // The reference reads the same quantized weights: what differs is the int8 rounding of activations in 32s or 256s.
+  // The reference reads the same quantized weights: what differs is the rounding of activations to int8. With up to 256
+  // values in a block, whose largest is about 3 standard deviations, one rounding has an error of 3 / 127 / sqrt(12) =
+  // 0.007 standard deviations. 15 products one after the other add to sqrt(15) * 0.007 = 0.027 of logits that are near
+  // 1; the worst of 1,600 logits is at 4 such deviations, 0.11. Twice that is the limit.
   ModelConfig config = tiny_config();
   config.n_embd = 256;
   config.head_dim = 64;
@@ -171,8 +174,9 @@ TEST(Forward, QuantizedWeightsFollowTheReference) {
   for (const TypeTraits& type : all_types()) {
     if (!type.is_quantized) continue;
     Runner runner(config, type.type);
-    const auto want = ReferenceForward(runner.synthetic.gguf).run(kTokens);
-    EXPECT_LT(largest_difference(runner.logits(kTokens, 5), want), 0.1) << type.name;
+    const std::span<const int32_t> tokens = std::span(kTokens).first(6);
+    const auto want = ReferenceForward(runner.synthetic.gguf).run(tokens);
+    EXPECT_LT(largest_difference(runner.logits(tokens, 4), want), 0.22) << type.name;
   }
 }
 
