@@ -5,7 +5,7 @@ set(THIMBLE_ISA_FLAGS_avx2 "-mavx2;-mfma;-mf16c;-mno-avx512f;-fno-exceptions")
 set(THIMBLE_ISA_FLAGS_avx512_vnni "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-fno-exceptions")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns about its own _mm512_undefined_*() (GCC bug 105593).
-  list(APPEND THIMBLE_ISA_FLAGS_avx512_vnni -Wno-maybe-uninitialized -Wno-uninitialized)
+  list(APPEND THIMBLE_ISA_FLAGS_avx512_vnni -Wno-uninitialized)
 endif()
 set(THIMBLE_ISA_FLAGS_neon "-march=armv8-a;-fno-exceptions")
 set(THIMBLE_ISA_FLAGS_neon_dotprod "-march=armv8.2-a+dotprod+fp16;-fno-exceptions")
