@@ -51,7 +51,7 @@ void check_options(const SqueezeOptions& o) {
 }
 
 std::string make_work_folder(const std::string& output) {
-  const std::string work = (fs::path(output) / "work").string();
+  std::string work = (fs::path(output) / "work").string();
   std::error_code error;
   fs::create_directories(work, error);
   if (error) fail(ErrorCode::io, "{}: cannot make the folder: {}", work, error.message());
@@ -126,7 +126,7 @@ class Squeeze {
 
   // Path of the float GGUF of a Hugging Face folder, made unless an earlier run has made it.
   std::string convert_float() {
-    const std::string path = (fs::path(work_) / "float.gguf").string();
+    std::string path = (fs::path(work_) / "float.gguf").string();
     const TensorType type = float_type_of(options_.model);
     const std::string key =
         fmt::format("convert/{}/{}/{}", folder_fingerprint(options_.model), traits(type).name, result_.version);
@@ -218,6 +218,7 @@ class Squeeze {
     EngineOptions engine_options;
     engine_options.n_threads = small ? 1 : n_threads_;
     std::vector<std::shared_ptr<const Engine>> out;
+    out.reserve(static_cast<size_t>(n_threads_));
     for (int i = 0; i < (small ? n_threads_ : 1); ++i) out.push_back(Engine::open(c.path, engine_options));
     return out;
   }

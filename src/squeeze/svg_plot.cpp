@@ -184,8 +184,8 @@ class Drawing {
       const double d = 9 + far * (kLabelHeight + 2);
       const Box places[] = {{x - w / 2, y + d, x + w / 2, y + d + kLabelHeight},
                             {x - w / 2, y - d - kLabelHeight, x + w / 2, y - d},
-                            {x + 9, y + d - 9 - kLabelHeight / 2, x + 9 + w, y + d - 9 + kLabelHeight / 2},
-                            {x - 9 - w, y + d - 9 - kLabelHeight / 2, x - 9, y + d - 9 + kLabelHeight / 2},
+                            {x + 10, y + d - 9 - kLabelHeight / 2, x + 10 + w, y + d - 9 + kLabelHeight / 2},
+                            {x - 10 - w, y + d - 9 - kLabelHeight / 2, x - 10, y + d - 9 + kLabelHeight / 2},
                             {x - 4, y + d, x - 4 + w, y + d + kLabelHeight},
                             {x + 4 - w, y + d, x + 4, y + d + kLabelHeight}};
       for (const Box& b : places) {
