@@ -67,12 +67,12 @@ std::string resolution_note(const Candidate& c) {
     const PairedDifference& d = c.task_differences[t];
     if (d.low != d.high || c.tasks[t].items.empty()) continue;
     const double unseen = 300.0 / static_cast<double>(c.tasks[t].items.size());
-    out += fmt::format("{}{} ({} items, unseen loss below {:.1f} points)", out.empty() ? "" : ", ", c.tasks[t].task,
-                       c.tasks[t].items.size(), unseen);
+    out += fmt::format("{}{} {:.1f} points ({} items)", out.empty() ? "" : ", ", c.tasks[t].task, unseen,
+                       c.tasks[t].items.size());
   }
   if (out.empty()) return out;
-  return " No item of these tasks scored differently from the float model, so their intervals are points; by the rule "
-         "of three a loss on fewer items than were tried could go unseen: " +
+  return " On some tasks no item scored differently from the float model, so the interval is a point; by the rule of "
+         "three smaller losses than these could still go unseen: " +
          out + ". Perplexity and KL divergence show differences that saturated tasks hide.";
 }
 
@@ -162,7 +162,7 @@ Choice pick(const Candidate& baseline, std::span<const Candidate> candidates, co
     Choice out;
     out.picked = static_cast<int>(order[k]);
     const std::string limit =
-        fmt::format("the margin of {} points at {:.0f} % confidence", options.margin, 100.0 * options.confidence);
+        fmt::format("the margin ({} points, {:.0f} % confidence)", options.margin, 100.0 * options.confidence);
     if (c.standing == Standing::keeps) {
       out.verdict = Verdict::picked;
       out.explanation = fmt::format("{} and keeps within {} on every task; no smaller candidate that fits does.",
