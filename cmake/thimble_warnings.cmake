@@ -1,9 +1,11 @@
-# Flags that every Thimble target is compiled with. Warnings are errors in every preset.
+# Flags that every Thimble target is compiled with. Warnings are errors in every preset. -ffp-contract=off keeps the float
+# results of portable code equal on every machine (GCC would fuse on aarch64), and integer kernels of all instruction
+# sets equal bit for bit down to their float tails; where fusing is wanted it is written as an intrinsic.
 add_library(thimble_flags INTERFACE)
 target_compile_options(thimble_flags INTERFACE
   -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wimplicit-fallthrough
   $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
-  -Wvla -Werror)
+  -Wvla -Werror -ffp-contract=off)
 
 if(THIMBLE_SANITIZE)
   string(REPLACE "," ";" _sanitizers "${THIMBLE_SANITIZE}")

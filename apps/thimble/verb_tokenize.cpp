@@ -97,7 +97,7 @@ void print_encoded(const Tokenizer& tokenizer, const TokenizeOptions& options, b
     // A piece may be part of a character; JSON must be UTF-8, so such bytes are escaped as in the plain listing.
     for (const TokenId id : ids) {
       const std::string_view piece = tokenizer.piece(id, true);
-      pieces.push_back(is_valid_utf8(piece) ? std::string(piece) : printable(piece));
+      pieces.push_back(is_utf8(piece) ? std::string(piece) : printable(piece));
     }
     std::cout << Json{{"tokens", ids}, {"pieces", std::move(pieces)}}.dump() << '\n';
     return;

@@ -1,4 +1,5 @@
 // IEEE half precision and bfloat16 as raw 16-bit integers, converted bit-exactly with round-to-nearest-even.
+// static: kernel files include this, and a copy compiled for AVX-512 must never be the one the linker keeps for all.
 #pragma once
 
 #include <bit>
@@ -7,7 +8,7 @@
 namespace thimble {
 
 /// Half precision bits to float. Exact; NaN payloads are kept.
-inline float f16_to_f32(uint16_t half) noexcept {
+static inline float f16_to_f32(uint16_t half) noexcept {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t exponent = (half >> 10) & 0x1Fu;
   const uint32_t mantissa = half & 0x3FFu;
@@ -19,7 +20,7 @@ inline float f16_to_f32(uint16_t half) noexcept {
 }
 
 /// Float to half precision bits, rounding to nearest, ties to even; overflow gives infinity.
-inline uint16_t f32_to_f16(float value) noexcept {
+static inline uint16_t f32_to_f16(float value) noexcept {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
@@ -35,12 +36,12 @@ inline uint16_t f32_to_f16(float value) noexcept {
 }
 
 /// bfloat16 bits to float. Exact.
-inline float bf16_to_f32(uint16_t value) noexcept {
+static inline float bf16_to_f32(uint16_t value) noexcept {
   return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
 }
 
 /// Float to bfloat16 bits, rounding to nearest, ties to even; NaN stays a quiet NaN.
-inline uint16_t f32_to_bf16(float value) noexcept {
+static inline uint16_t f32_to_bf16(float value) noexcept {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 64u);
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);

@@ -85,7 +85,7 @@ std::vector<std::vector<std::string>> read_facts(const std::string& source, cons
 }
 
 TaskItem read_item(const TaskSet& task, std::string_view line, const std::string& source) {
-  if (!is_valid_utf8(line)) fail(ErrorCode::corrupt, "{}: found bytes that are no UTF-8, expected UTF-8 text", source);
+  if (!is_utf8(line)) fail(ErrorCode::corrupt, "{}: found bytes that are no UTF-8, expected UTF-8 text", source);
   const Json json = parse_json(line, source);
   const JsonObject object(json, source);
   object.only({"id", "messages", "refs", "facts", "cluster", "task", "meta", "items", "facts_auto"});

@@ -1,4 +1,4 @@
-// A bounded cursor over little-endian bytes of a hostile file, and text helpers for keys and names found in such files.
+// A bounded cursor over little-endian bytes of a hostile file.
 // Every read is checked against the bytes that remain; the error names the file, the subject, the byte and the need.
 #pragma once
 
@@ -10,16 +10,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
+
 namespace thimble {
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian and read by memcpy");
-
-/// True when `text` is well-formed UTF-8 (Unicode 15 table 3-7: no overlong forms, surrogates or values past U+10FFFF).
-bool is_utf8(std::string_view text) noexcept;
-
-/// `text` made safe for a message or a terminal: at most `max_bytes` of it, control characters and bytes that are not
-/// UTF-8 replaced by '?', "..." appended when cut.
-std::string printable(std::string_view text, size_t max_bytes = 80);
 
 class ByteReader {
  public:

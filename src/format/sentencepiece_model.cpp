@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 namespace thimble {
 
@@ -16,29 +17,6 @@ namespace {
 
 constexpr uint64_t kMaxModelBytes = 64 << 20;
 constexpr size_t kMaxPieces = 1 << 22;
-
-// Well-formed UTF-8 without surrogates or overlong forms (Unicode 15, table 3-7).
-bool is_valid_utf8(std::string_view text) noexcept {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto lead = static_cast<unsigned char>(text[i++]);
-    if (lead < 0x80) continue;
-    const int length = lead >= 0xC2 && lead <= 0xDF   ? 1
-                       : (lead & 0xF0) == 0xE0        ? 2
-                       : lead >= 0xF0 && lead <= 0xF4 ? 3
-                                                      : 0;
-    if (length == 0 || text.size() - i < static_cast<size_t>(length)) return false;
-    const auto first = static_cast<unsigned char>(text[i]);
-    if ((lead == 0xE0 && first < 0xA0) || (lead == 0xED && first > 0x9F) || (lead == 0xF0 && first < 0x90) ||
-        (lead == 0xF4 && first > 0x8F)) {
-      return false;
-    }
-    for (int k = 0; k < length; ++k, ++i) {
-      if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return false;
-    }
-  }
-  return true;
-}
 
 enum class Wire : uint32_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
 
@@ -83,7 +61,7 @@ class MessageReader {
   std::string text(const Field& field, std::string_view what) const {
     if (field.wire != Wire::bytes) broken(fmt::format("a number as {}", what));
     const std::string_view view(reinterpret_cast<const char*>(field.bytes.data()), field.bytes.size());
-    if (!is_valid_utf8(view)) broken(fmt::format("text that is not UTF-8 as {}", what));
+    if (!is_utf8(view)) broken(fmt::format("text that is not UTF-8 as {}", what));
     return std::string(view);
   }
 

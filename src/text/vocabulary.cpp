@@ -71,7 +71,7 @@ void read_texts(const GgufFile& gguf, Vocabulary& vocabulary) {
     if (text.empty()) {
       fail(ErrorCode::corrupt, "{}: key {}: entry {} is empty, expected a token", gguf.source(), kTokensKey, i);
     }
-    if (!is_valid_utf8(text)) {
+    if (!is_utf8(text)) {
       fail(ErrorCode::corrupt, "{}: key {}: entry {} is not UTF-8", gguf.source(), kTokensKey, i);
     }
     vocabulary.texts.add(text);
