@@ -7,14 +7,18 @@ THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 from script
 when either cannot be fetched.
 
 The rule: where the two programs first choose different tokens, the difference counts only when Thimble's logits of the
-two are further apart than TIE. That holds for float weights. With quantized weights both programs also round activations to
-int8, and one float that differs in its last bit turns roundings that the layers amplify to the whole int8 noise: on
-SmolLM2's Q4_1 file Thimble's own scalar and AVX-512 kernels, which differ in the order of float additions alone, put logits
-0.37 apart at the 15th token of "What is the capital of France?". Hence TIE_INT8 there.
+two are further apart than TIE.
+
+Which stock llama.cpp: its AVX2 build ("haswell"), on every machine. With quantized weights activations are rounded to int8, and
+one float that differs in its last bit flips roundings that the layers amplify to the whole int8 noise. Stock's own builds
+therefore disagree: on SmolLM2's Q4_1 file its AVX2 and Zen 4 builds choose different tokens on 6 of these 10 prompts, at gaps up
+to 0.31. A reference must not depend on the machine that CI happens to get. The schemes test only asks that a quantized file loads
+there and speaks alike (TIE_INT8): nano's q5_k_m differs at a gap of 0.077.
 """
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,6 +61,24 @@ def fetch(script):
         print(done.stderr.strip())
         sys.exit(77)
     return must(done).strip().splitlines()[-1]
+
+
+def avx2_build(peer, folder):
+    """A copy of stock llama.cpp whose loader finds no CPU library beyond AVX2 ("haswell")."""
+    modules = folder / "peer" / "node_modules"
+    scope = "@node-llama-cpp"
+    (modules / scope).mkdir(parents=True)
+    for entry in (pathlib.Path(peer) / "node_modules").iterdir():
+        # node resolves links, so the package that looks for the libraries must be a real copy.
+        if entry.name == "node-llama-cpp":
+            shutil.copytree(entry, modules / entry.name, symlinks=True)
+        elif entry.name != scope:
+            (modules / entry.name).symlink_to(entry)
+    beyond = [f"libggml-cpu-{name}.so" for name in ("alderlake", "cannonlake", "cascadelake", "cooperlake", "icelake",
+                                                   "piledriver", "sapphirerapids", "skylakex", "zen4")]
+    shutil.copytree(pathlib.Path(peer) / "node_modules" / scope / "linux-x64", modules / scope / "linux-x64",
+                    ignore=shutil.ignore_patterns(*beyond))
+    return folder / "peer"
 
 
 def peer_tokens(peer, model, ids):
@@ -119,11 +141,11 @@ def test_schemes(peer, folder):
 
 
 def test_smollm2(peer, folder):
-    """The file as it is, and the same weights as F16, where the strict rule holds."""
+    """The file as it is, and the same weights as F16."""
     model = pathlib.Path(fetch("get_model"))
     requests = [{"chat": t} for t in CHATS]
     print("Q4_1:")
-    failures = compare(peer, model, requests, TIE_INT8)
+    failures = compare(peer, model, requests)
     print("the same weights as F16:")
     must(run(os.environ["THIMBLE_GREEDY"], "--float", model, folder / "f16.gguf"))
     return failures + compare(peer, folder / "f16.gguf", requests)
@@ -133,7 +155,8 @@ def main():
     test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "smollm2": test_smollm2}[sys.argv[1]]
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
-        failures = test(peer, pathlib.Path(folder))
+        folder = pathlib.Path(folder)
+        failures = test(avx2_build(peer, folder), folder)
     sys.exit(1 if failures else 0)
 
 
