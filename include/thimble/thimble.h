@@ -38,6 +38,7 @@ typedef enum thimble_status {
   THIMBLE_END = 10       /* thimble_session_next: the generation ended */
 } thimble_status;
 
+/* Arguments of this kind are int32_t: any value a caller passes is then an error and never undefined. */
 typedef enum thimble_kv_type { THIMBLE_KV_F16 = 0, THIMBLE_KV_INT8 = 1 } thimble_kv_type;
 
 /* Version of the library, for example "0.1.0". */
@@ -68,7 +69,7 @@ typedef struct thimble_plan_result {
 
 /* What `model` would need on the device of a profile file (or "host", which is measured for about a second), at n_ctx
  * positions (0: the profile's), with a batch of 256 tokens. */
-thimble_status thimble_plan(const thimble_model* model, const char* device, int64_t n_ctx, thimble_kv_type kv,
+thimble_status thimble_plan(const thimble_model* model, const char* device, int64_t n_ctx, int32_t kv,
                             thimble_plan_result* out);
 
 /* Token ids of text, with BOS where the vocabulary asks for it. parse_special: recognise control tokens in the text.
@@ -86,8 +87,8 @@ thimble_status thimble_tokenize_chat(const thimble_model* model, const thimble_c
                                      size_t n_messages, int32_t* ids, size_t* n);
 
 typedef struct thimble_session_options {
-  int64_t n_ctx; /* 0: min(trained context, 4096) */
-  thimble_kv_type kv;
+  int64_t n_ctx;            /* 0: min(trained context, 4096) */
+  int32_t kv;               /* a thimble_kv_type; checked, so not of the enum type */
   float temperature;        /* 0: greedy */
   int32_t top_k;            /* 0: off */
   float top_p;              /* 1: off */

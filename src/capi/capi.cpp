@@ -116,16 +116,14 @@ thimble_status give_tokens(const std::vector<thimble::TokenId>& tokens, int32_t*
   return THIMBLE_OK;
 }
 
-thimble::ops::KvType kv_type(thimble_kv_type kv) {
-  // Through int: a C caller may pass any value.
-  switch (static_cast<int>(kv)) {
+thimble::ops::KvType kv_type(int32_t kv) {
+  switch (kv) {
     case THIMBLE_KV_F16:
       return thimble::ops::KvType::f16;
     case THIMBLE_KV_INT8:
       return thimble::ops::KvType::int8;
     default:
-      fail(ErrorCode::invalid_argument, "kv: found {}, expected THIMBLE_KV_F16 or THIMBLE_KV_INT8",
-           static_cast<int>(kv));
+      fail(ErrorCode::invalid_argument, "kv: found {}, expected THIMBLE_KV_F16 or THIMBLE_KV_INT8", kv);
   }
 }
 
@@ -189,7 +187,7 @@ int64_t thimble_model_n_ctx_train(const thimble_model* model) {
   return model == nullptr ? 0 : model->engine->config().n_ctx_train;
 }
 
-thimble_status thimble_plan(const thimble_model* model, const char* device, int64_t n_ctx, thimble_kv_type kv,
+thimble_status thimble_plan(const thimble_model* model, const char* device, int64_t n_ctx, int32_t kv,
                             thimble_plan_result* out) {
   return guard([&] {
     require(model, "model");

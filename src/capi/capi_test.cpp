@@ -98,7 +98,7 @@ TEST_F(CApi, SettingsOutOfRangeAreErrors) {
   options.n_ctx = -1;
   EXPECT_EQ(thimble_session_new(model, &options, &session), THIMBLE_INVALID_ARGUMENT);
   options = thimble_session_defaults();
-  options.kv = static_cast<thimble_kv_type>(7);
+  options.kv = 7;
   EXPECT_EQ(thimble_session_new(model, &options, &session), THIMBLE_INVALID_ARGUMENT);
   options = thimble_session_defaults();
   options.temperature = -1.0f;
