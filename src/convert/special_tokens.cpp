@@ -14,7 +14,7 @@ namespace {
 constexpr std::array<std::string_view, 6> kEndOfTurn = {"<|eot_id|>", "<|im_end|>",    "<|end|>",
                                                         "<EOT>",      "<end_of_turn>", "<|endofturn|>"};
 
-std::optional<int32_t> find_token(const Vocabulary& vocabulary, std::string_view text) {
+std::optional<int32_t> find_token(const HfVocabulary& vocabulary, std::string_view text) {
   const auto it = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), text);
   if (it == vocabulary.tokens.end()) return std::nullopt;
   return static_cast<int32_t>(it - vocabulary.tokens.begin());
@@ -30,12 +30,12 @@ std::optional<int32_t> checked_id(std::optional<int64_t> id, std::string_view ke
 }
 
 // The token tokenizer_config.json spells out, when the vocabulary has it.
-std::optional<int32_t> spelled(const Vocabulary& vocabulary, const std::optional<std::string>& text) {
+std::optional<int32_t> spelled(const HfVocabulary& vocabulary, const std::optional<std::string>& text) {
   return text ? find_token(vocabulary, *text) : std::nullopt;
 }
 
 // The end of a turn: a known spelling among the ids that end generation, or else the first that is not EOS.
-std::optional<int32_t> end_of_turn(const HfFolder& folder, const Vocabulary& vocabulary) {
+std::optional<int32_t> end_of_turn(const HfFolder& folder, const HfVocabulary& vocabulary) {
   std::vector<int64_t> ids = folder.generation.eos_ids;
   ids.insert(ids.end(), folder.config.eos_ids.begin(), folder.config.eos_ids.end());
   for (const std::string_view text : kEndOfTurn) {
@@ -50,7 +50,7 @@ std::optional<int32_t> end_of_turn(const HfFolder& folder, const Vocabulary& voc
 
 }  // namespace
 
-void assign_special_tokens(const HfFolder& folder, Vocabulary& vocabulary) {
+void assign_special_tokens(const HfFolder& folder, HfVocabulary& vocabulary) {
   const HfTokenizerConfig& config = folder.tokenizer_config;
   const bool llama = vocabulary.model == "llama";
   const std::vector<int64_t>& config_eos =

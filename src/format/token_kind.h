@@ -1,5 +1,5 @@
 // What a vocabulary entry is for. GGUF (tokenizer.ggml.token_type) and SentencePiece (ModelProto.SentencePiece.Type)
-// use the same numbers.
+// use the same numbers; undefined (0) exists in GGUF only.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 namespace thimble {
 
 // These values are embedded in files: never change them.
-enum class TokenKind : int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenKind : uint8_t { undefined, normal, unknown, control, user_defined, unused, byte };
 
 /// True for the spelling of a byte token, "<0x0A>".
 constexpr bool is_byte_spelling(std::string_view text) noexcept {

@@ -9,15 +9,13 @@
 #include <vector>
 
 #include "format/gguf.h"
+#include "format/token_kind.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"
 
 namespace thimble {
 
 enum class VocabularyModel { sentencepiece, byte_level };  // tokenizer.ggml.model "llama" and "gpt2"
-
-// Values of tokenizer.ggml.token_type (llama.cpp's llama_token_type): never change them.
-enum class TokenKind : uint8_t { undefined, normal, unknown, control, user_defined, unused, byte };
 
 /// Strings one after the other in one block; views into it stay valid when the object moves.
 class StringTable {

@@ -19,11 +19,28 @@ BANNED = [
     (re.compile(r"std::w?regex\b|#include\s*<regex>"), "uses std::regex"),
 ]
 MAX_LINES = 500
+# A definition of a type at namespace scope (clang-format leaves those unindented).
+TYPE = re.compile(r"^(?:template\b.*>\s*)?(?:struct|class|union|enum(?: class)?)\s+(?:alignas\([^)]*\)\s*)?(\w+(?:::\w+)*)\b[^;(]*\{")
+NAMESPACE = re.compile(r"^namespace ([\w:]*) ?\{")
+END = re.compile(r"^\}\s*// namespace")
 
 
 def strip_comments(text):
     text = re.sub(r"//[^\n]*", "", text)
     return re.sub(r'"(\\.|[^"\\\n])*"', '""', re.sub(r"/\*.*?\*/", "", text, flags=re.S))
+
+
+def types_defined(text):
+    """Qualified names of the types that a file defines where other files can see them."""
+    names, spaces = set(), []
+    for line in text.split("\n"):
+        if opened := NAMESPACE.match(line):
+            spaces.append(opened.group(1))
+        elif END.match(line) and spaces:
+            spaces.pop()
+        elif (found := TYPE.match(line)) and "" not in spaces:
+            names.add("::".join([*spaces, found.group(1)]))
+    return names
 
 
 def allowed_arrows(src):
@@ -52,6 +69,7 @@ def check(root):
     for room, allowed in arrows.items():
         if room in reach_from_others(arrows, room, allowed):
             problems.append(f"src/{room}: its dependencies form a cycle")
+    types = {}
     for path in sorted(src.rglob("*")):
         if path.suffix not in (".h", ".cpp", ".c", ".hpp"):
             continue
@@ -63,6 +81,11 @@ def check(root):
             if target in arrows and target not in arrows[room]:
                 problems.append(f"{name}: includes {include}, but {room} may not look into {target}")
         is_test = path.stem.endswith("_test")
+        # Two rooms with a type of one name link without a word, and the program then runs one's destructor on the other.
+        for type_name in sorted(types_defined(text) if not is_test else ()):
+            if type_name in types:
+                problems.append(f"{name}: defines {type_name}, which {types[type_name]} defines too")
+            types.setdefault(type_name, name)
         lines = text.count("\n")
         if lines > MAX_LINES and "over the line budget" not in text[:2000]:
             problems.append(f"{name}: {lines} lines, at most {MAX_LINES} (or say why in the file header)")
@@ -86,6 +109,7 @@ def self_test():
         "exit": ("void f() { std::exit(1); }\n", "ends the process"),
         "environment": ('void f() { getenv("X"); }\n', "reads the environment"),
         "regex": ("#include <regex>\n", "std::regex"),
+        "one name, two types": ("namespace b {\n\nstruct Twice : Base {\n};\n\n}  // namespace b\n", "defines b::Twice"),
         "length": ("int x;\n" * 501, "lines, at most"),
     }
     for label, (text, expected) in cases.items():
@@ -94,7 +118,8 @@ def self_test():
             for room, depends in (("a", ""), ("b", "DEPENDS a")):
                 (src / room).mkdir(parents=True)
                 (src / room / "CMakeLists.txt").write_text(f"thimble_room({room} {depends})\n")
-            (src / "b" / "b.h").write_text('#include "a/a.cpp"\n')
+            (src / "b" / "b.h").write_text('#include "a/a.cpp"\nnamespace b {\nstruct Twice {\n};\n}  // namespace b\n')
+            (src / "b" / "c.h").write_text("namespace b {\nnamespace {\nstruct Twice {\n};\n}  // namespace\nstruct Twice;\n}  // namespace b\n")
             (src / "a" / "a.cpp").write_text("// fine: printf( in a comment, \"exit(\" in a string\n")
             assert check(pathlib.Path(folder)) == [], f"{label}: clean tree has problems"
             (src / "a" / "bad.cpp").write_text(text)

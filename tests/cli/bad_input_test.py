@@ -42,6 +42,14 @@ class BadInput(CliTest):
                 self.assertIn("cut.gguf", done.stderr)
                 self.assertFalse(out.exists())
 
+    def test_broken_vocabulary(self):
+        whole = NANO.read_bytes()
+        key = b"tokenizer.ggml.scores"
+        at = whole.index(key) + len(key) + 4 + 4 + 8  # value type, element type, count
+        path = self.write("nan.gguf", whole[:at] + struct.pack("<f", float("nan")) + whole[at + 4:])
+        done = self.expect(CORRUPT, "tokenize", path, "--text", "x")
+        self.assertIn("nan.gguf: key tokenizer.ggml.scores: entry 0", done.stderr)
+
     def test_full_disk_leaves_nothing(self):
         out = self.folder / "out.gguf"
         self.expect(EXHAUSTED, "quantize", NANO, out, "--scheme", "q8_0", preexec_fn=limit_file_size(1 << 20))
