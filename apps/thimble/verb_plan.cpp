@@ -6,6 +6,7 @@
 #include "device/plan.h"
 #include "device/shapes.h"
 #include "exit_codes.h"
+#include "model/synthetic_model.h"
 #include "quantize/quantize.h"
 #include "verbs.h"
 
@@ -30,11 +31,9 @@ std::vector<SizedTensor> sized(const std::vector<QuantizedTensor>& tensors) {
 
 ModelFootprint shape_footprint(const PlanOptions& options) {
   const ModelShape& shape = find_model_shape(options.shape);
-  const std::vector<ShapeTensor> tensors = model_tensors(shape.config, shape.tied_output);
+  const std::vector<GgufTensorPlan> tensors = synthetic_tensors(shape.config, TensorType::f16, shape.tied_output);
   std::vector<TensorShape> shapes;
-  for (const ShapeTensor& t : tensors) {
-    shapes.push_back({t.name, t.ne, t.n_dims, t.n_dims == 1 ? TensorType::f32 : TensorType::f16});
-  }
+  for (const GgufTensorPlan& t : tensors) shapes.push_back({t.name, t.ne, t.n_dims, t.type});
   const Recipe recipe = recipe_from_scheme(options.scheme.empty() ? "f16" : options.scheme);
   const std::vector<TypeChoice> choices = choose_types(recipe, shape.config, shapes, false);
   std::vector<SizedTensor> out;
@@ -129,7 +128,7 @@ void add_plan(CLI::App& app, Context& context) {
     const int n_threads = options->device == "host" ? context.threads() : kPhoneThreads;
     const DevicePlan plan = make_plan(model, device, options->context, kv, kPlanBatch, n_threads);
     if (context.json) {
-      fmt::print("{}\n", plan_json(*options, device, plan).dump(2));
+      fmt::print("{}\n", plan_json(*options, device, plan).dump(2, ' ', false, Json::error_handler_t::replace));
     } else {
       print_text(*options, device, plan);
     }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "device/shapes.h"
 #include "model/model.h"
+#include "model/synthetic_model.h"
 
 namespace thimble {
 namespace {
@@ -28,9 +29,9 @@ ModelConfig tiny_config() {
 }
 
 ModelFootprint tiny(TensorType matrix, bool tied) {
-  const std::vector<ShapeTensor> tensors = model_tensors(tiny_config(), tied);
+  const std::vector<GgufTensorPlan> tensors = synthetic_tensors(tiny_config(), matrix, tied);
   std::vector<SizedTensor> sized;
-  for (const ShapeTensor& t : tensors) sized.push_back({t.name, t.ne, t.n_dims == 1 ? TensorType::f32 : matrix});
+  for (const GgufTensorPlan& t : tensors) sized.push_back({t.name, t.ne, t.type});
   return footprint(tiny_config(), sized);
 }
 
@@ -230,7 +231,7 @@ TEST(Shapes, ParameterCountsAreThePublishedOnes) {
   for (const auto& [name, expected] : published) {
     const ModelShape& shape = find_model_shape(name);
     int64_t total = 0;
-    for (const ShapeTensor& t : model_tensors(shape.config, shape.tied_output)) {
+    for (const GgufTensorPlan& t : synthetic_tensors(shape.config, TensorType::f16, shape.tied_output)) {
       total += t.ne[0] * t.ne[1] * t.ne[2] * t.ne[3];
     }
     EXPECT_EQ(total, expected) << name;

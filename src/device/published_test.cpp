@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "device/plan.h"
 #include "device/shapes.h"
+#include "model/synthetic_model.h"
 
 namespace thimble {
 namespace {
@@ -30,9 +31,9 @@ DeviceProfile snapdragon_8_elite() {
 /// A model whose layers and head have these bits per weight; runtimes other than llama.cpp have types of their own.
 ModelFootprint uniform(std::string_view shape_name, double body_bits, double head_bits) {
   const ModelShape& shape = find_model_shape(shape_name);
-  std::vector<ShapeTensor> tensors = model_tensors(shape.config, shape.tied_output);
+  const std::vector<GgufTensorPlan> tensors = synthetic_tensors(shape.config, TensorType::f16, shape.tied_output);
   std::vector<SizedTensor> sized;
-  for (const ShapeTensor& t : tensors) sized.push_back({t.name, t.ne, TensorType::f16});
+  for (const GgufTensorPlan& t : tensors) sized.push_back({t.name, t.ne, TensorType::f16});
   ModelFootprint model = footprint(shape.config, sized);
   const auto head = static_cast<double>(model.head_weights);
   const auto body = static_cast<double>(model.weights_multiplied) - head;
@@ -109,7 +110,7 @@ ModelFootprint mistral_q4_k_m() {
   const Json golden = read_json_file(root() + "/tests/golden/mixes/mistral-7b.json", 1 << 22);
   const std::string types = golden.at("types").at("q4_k_m");
   const ModelShape& shape = find_model_shape("mistral-7b");
-  const std::vector<ShapeTensor> tensors = model_tensors(shape.config, shape.tied_output);
+  const std::vector<GgufTensorPlan> tensors = synthetic_tensors(shape.config, TensorType::f16, shape.tied_output);
   std::vector<SizedTensor> sized;
   size_t at = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -1,4 +1,4 @@
-// The table of named shapes (from the config.json of each checkpoint) and the tensor list of an architecture.
+// The table of named shapes, from the config.json of each checkpoint.
 #include "device/shapes.h"
 
 #include <fmt/ranges.h>
@@ -69,26 +69,6 @@ ModelShape make_shape(const Row& row) {
   return shape;
 }
 
-void add_layer(std::vector<ShapeTensor>& out, const ModelConfig& c, int64_t layer) {
-  const auto add = [&](std::string_view part, int64_t columns, int64_t rows) {
-    out.push_back({fmt::format("blk.{}.{}", layer, part), {columns, rows, 1, 1}, rows == 1 ? 1u : 2u});
-  };
-  add("attn_norm.weight", c.n_embd, 1);
-  add("attn_q.weight", c.n_embd, c.n_embd_q());
-  add("attn_k.weight", c.n_embd, c.n_embd_kv());
-  add("attn_v.weight", c.n_embd, c.n_embd_kv());
-  if (c.has_qkv_bias) {
-    add("attn_q.bias", c.n_embd_q(), 1);
-    add("attn_k.bias", c.n_embd_kv(), 1);
-    add("attn_v.bias", c.n_embd_kv(), 1);
-  }
-  add("attn_output.weight", c.n_embd_q(), c.n_embd);
-  add("ffn_norm.weight", c.n_embd, 1);
-  add("ffn_gate.weight", c.n_embd, c.n_ff);
-  add("ffn_up.weight", c.n_embd, c.n_ff);
-  add("ffn_down.weight", c.n_ff, c.n_embd);
-}
-
 }  // namespace
 
 std::span<const ModelShape> model_shapes() {
@@ -107,15 +87,6 @@ const ModelShape& find_model_shape(std::string_view name) {
     known.push_back(shape.config.name);
   }
   fail(ErrorCode::invalid_argument, "model shape '{}' is not known, expected one of: {}", name, fmt::join(known, ", "));
-}
-
-std::vector<ShapeTensor> model_tensors(const ModelConfig& config, bool tied_output) {
-  std::vector<ShapeTensor> out;
-  out.push_back({"token_embd.weight", {config.n_embd, config.n_vocab, 1, 1}, 2});
-  for (int64_t layer = 0; layer < config.n_layer; ++layer) add_layer(out, config, layer);
-  out.push_back({"output_norm.weight", {config.n_embd, 1, 1, 1}, 1});
-  if (!tied_output) out.push_back({"output.weight", {config.n_embd, config.n_vocab, 1, 1}, 2});
-  return out;
 }
 
 }  // namespace thimble

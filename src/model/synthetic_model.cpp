@@ -102,8 +102,6 @@ std::vector<GgufTensorPlan> synthetic_tensors(const ModelConfig& config, TensorT
     tensors.push_back({std::move(name), TensorType::f32, 1, {n, 1, 1, 1}});
   };
   matrix("token_embd.weight", config.n_embd, config.n_vocab);
-  vector("output_norm.weight", config.n_embd);
-  if (!tied_output) matrix("output.weight", config.n_embd, config.n_vocab);
   for (int64_t i = 0; i < config.n_layer; ++i) {
     const auto name = [i](std::string_view suffix) { return fmt::format("blk.{}.{}", i, suffix); };
     vector(name("attn_norm.weight"), config.n_embd);
@@ -121,6 +119,8 @@ std::vector<GgufTensorPlan> synthetic_tensors(const ModelConfig& config, TensorT
     matrix(name("ffn_up.weight"), config.n_embd, config.n_ff);
     matrix(name("ffn_down.weight"), config.n_ff, config.n_embd);
   }
+  vector("output_norm.weight", config.n_embd);
+  if (!tied_output) matrix("output.weight", config.n_embd, config.n_vocab);
   return tensors;
 }
 
