@@ -33,8 +33,9 @@ function(thimble_room name)
     # Suites whose name starts with Slow carry the label slow and find models/nano as GGUF (tests/CMakeLists.txt, make_nano)
     # at THIMBLE_BINARY_DIR/nano-f16.gguf; all others are unit tests and need no file but tests/golden.
     gtest_discover_tests(thimble_${name}_test TEST_PREFIX ${name}. TEST_FILTER "-Slow*"
-      PROPERTIES LABELS unit TIMEOUT 300 DISCOVERY_TIMEOUT 60)
+      DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES LABELS unit TIMEOUT 300)
     gtest_discover_tests(thimble_${name}_test TEST_PREFIX ${name}. TEST_FILTER "Slow*" TEST_LIST ${name}_slow
-      PROPERTIES LABELS slow TIMEOUT 900 FIXTURES_REQUIRED nano DISCOVERY_TIMEOUT 60)
+      DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+      PROPERTIES LABELS slow TIMEOUT 900 FIXTURES_REQUIRED nano)
   endif()
 endfunction()
