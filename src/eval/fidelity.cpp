@@ -82,6 +82,12 @@ void score_chunk(Session& session, const std::vector<TokenId>& tokens, int64_t f
       cancel);
 }
 
+void check_finite(const Session& session, double nll) {
+  if (std::isfinite(nll)) return;
+  fail(ErrorCode::corrupt, "{}: found a log likelihood of {}, expected a finite one: the weights are damaged",
+       session.engine().gguf().source(), -nll);
+}
+
 ReferenceRows run_reference(Session& session, const std::vector<TokenId>& tokens, int64_t first_scored,
                             const Task& cancel) {
   ReferenceRows out;
@@ -93,6 +99,7 @@ ReferenceRows run_reference(Session& session, const std::vector<TokenId>& tokens
     out.nll += normaliser - logits[static_cast<size_t>(next)];
   };
   score_chunk(session, tokens, first_scored, take, cancel);
+  check_finite(session, out.nll);
   return out;
 }
 
@@ -110,10 +117,7 @@ ChunkScore run_model(Session& session, const std::vector<TokenId>& tokens, int64
     out.same_top += argmax(logits) == reference->top[row];
   };
   score_chunk(session, tokens, first_scored, take, cancel);
-  if (!std::isfinite(out.nll)) {
-    fail(ErrorCode::corrupt, "{}: found a log likelihood of {}, expected a finite one: the weights are damaged",
-         session.engine().gguf().source(), -out.nll);
-  }
+  check_finite(session, out.nll);
   if (reference != nullptr) out.reference_nll = reference->nll;
   return out;
 }

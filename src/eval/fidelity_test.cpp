@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
@@ -84,6 +85,24 @@ TEST(Fidelity, ShortTextsAndSillyChunksAreRefused) {
   EXPECT_THROW(measure_fidelity(engine, nullptr, "short", 32, ops::KvType::f16), Error);
   EXPECT_THROW(measure_fidelity(engine, nullptr, std::string(9999, 'x'), 257, ops::KvType::f16), Error);
   EXPECT_THROW(measure_fidelity(engine, nullptr, std::string(9999, 'x'), 2, ops::KvType::f16), Error);
+}
+
+TEST(Fidelity, ADamagedModelOrReferenceIsAnError) {
+  const auto good = testing_engine::make(1);
+  const auto damaged = testing_engine::make(1, [](SyntheticModel& model) {
+    const auto offset = model.gguf.tensor("output_norm.weight").view.data.data() - model.image.data();
+    const float nan = std::nanf("");
+    std::memcpy(model.image.data() + offset, &nan, sizeof nan);
+  });
+  const std::string text(100, 'x');
+  for (const auto& [model, reference] : {std::pair(damaged, good), std::pair(good, damaged)}) {
+    try {
+      measure_fidelity(model, reference, text, 32, ops::KvType::f16);
+      FAIL();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::corrupt) << e.what();
+    }
+  }
 }
 
 TEST(Fidelity, JournalledChunksAreNotRunAgainAndGiveTheSameResult) {

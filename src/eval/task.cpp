@@ -202,8 +202,8 @@ std::vector<TaskSet> read_tasks(const std::string& folder) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) {
-    fail(fs::exists(folder) ? ErrorCode::io : ErrorCode::not_found, "{}: cannot read the folder of tasks: {}", folder,
-         error.message());
+    fail(error == std::errc::no_such_file_or_directory ? ErrorCode::not_found : ErrorCode::io,
+         "{}: cannot read the folder of tasks: {}", folder, error.message());
   }
   std::vector<std::string> paths;
   for (const fs::directory_entry& entry : entries) {

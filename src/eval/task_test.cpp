@@ -137,6 +137,12 @@ TEST_F(TaskFiles, EmptyMissingAndDuplicateTasks) {
   expect_error(ErrorCode::not_found, {"found no task"});
   std::filesystem::remove_all(folder_);
   expect_error(ErrorCode::not_found, {"cannot read"});
+  try {
+    read_tasks(std::string(300, 'a'));  // longer than a file name may be
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::io);
+  }
 }
 
 TEST_F(TaskFiles, BadSettings) {

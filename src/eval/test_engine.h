@@ -1,6 +1,7 @@
 // Test helper: an engine of a small random model, in memory, with a byte vocabulary and the chatml template.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "model/synthetic_model.h"
@@ -23,8 +24,8 @@ inline ModelConfig small_config() {
   return c;
 }
 
-/// `seed` chooses the weights. The engine runs on one thread.
-inline std::shared_ptr<const Engine> make(uint64_t seed) {
+/// `seed` chooses the weights, `change` may spoil them. The engine runs on one thread.
+inline std::shared_ptr<const Engine> make(uint64_t seed, const std::function<void(SyntheticModel&)>& change = {}) {
   ThreadPool pool(1);
   const ModelConfig config = small_config();
   SyntheticOptions synthetic;
@@ -32,6 +33,7 @@ inline std::shared_ptr<const Engine> make(uint64_t seed) {
   synthetic.vocabulary = true;
   auto model = std::make_shared<SyntheticModel>(
       make_synthetic_model(config, synthetic_tensors(config, TensorType::f16, false), synthetic, pool));
+  if (change) change(*model);
   EngineOptions options;
   options.n_threads = 1;
   options.chat_template = ChatTemplate::chatml;
