@@ -32,6 +32,7 @@ struct BenchOptions {
   std::string model;
   std::string shape;
   std::string scheme = "q4_k_m";
+  bool scheme_given = false;
   std::string save;
   std::string kv = "f16";
   std::string isa;
@@ -197,6 +198,9 @@ void check_options(const BenchOptions& options) {
   if (options.model.empty() == options.shape.empty()) {
     fail(ErrorCode::invalid_argument, "bench: expected either a model file or --shape");
   }
+  if (options.scheme_given && options.shape.empty()) {
+    fail(ErrorCode::invalid_argument, "--type: expected --shape; a file has its types already");
+  }
   if (!options.save.empty() && options.shape.empty()) {
     fail(ErrorCode::invalid_argument, "--save: expected --shape; a file needs no copy");
   }
@@ -242,7 +246,7 @@ void add_bench(CLI::App& app, Context& context) {
   auto options = std::make_shared<BenchOptions>();
   verb->add_option("model", options->model, "GGUF file");
   verb->add_option("--shape", options->shape, "named shape with random weights, such as tinyllama-1.1b or mistral-7b");
-  verb->add_option("--type", options->scheme, "scheme of the random weights");
+  CLI::Option* type = verb->add_option("--type", options->scheme, "scheme of the random weights");
   verb->add_option("--save", options->save, "also write the random model, with a vocabulary, to this GGUF file");
   verb->add_option("-p,--prompt", options->n_prompt_wanted, "prompt tokens (default: 512); 0: none")
       ->check(CLI::Range(0, 1 << 20));
@@ -250,7 +254,10 @@ void add_bench(CLI::App& app, Context& context) {
   verb->add_option("-r,--reps", options->reps, "repetitions")->check(CLI::Range(1, 1000));
   verb->add_option("--kv", options->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
   verb->add_option("--isa", options->isa, "force an instruction set: scalar, avx2, avx512_vnni, neon, neon_dotprod");
-  verb->callback([&context, options] { run_bench(context, *options); });
+  verb->callback([&context, options, type] {
+    options->scheme_given = type->count() > 0;
+    run_bench(context, *options);
+  });
 }
 
 }  // namespace thimble::cli

@@ -185,6 +185,7 @@ bool read_line(std::string& line) {
 
 void interactive(Context& context, Chat& chat) {
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
+  std::signal(SIGTERM, SIG_DFL);  // no file can be torn here, and a read that waits for a line would not end
   if (terminal) fmt::print(stderr, "/reset forgets the conversation, /exit leaves; Ctrl-C stops an answer.\n");
   std::string line;
   for (;;) {
@@ -221,6 +222,8 @@ void run_chat(Context& context, const ChatOptions& options, bool has_prompt) {
   engine_options.n_threads = context.n_threads;
   if (!options.chat_template.empty()) engine_options.chat_template = chat_template_from_name(options.chat_template);
   const auto engine = Engine::open(options.model, engine_options);
+  // A Ctrl-C while the model was loading means to leave, not to stop the first answer.
+  if (context.cancel->cancelled()) fail(ErrorCode::cancelled, "chat: cancelled");
   if (!options.raw) engine->chat_template();  // an unknown template is an error before anybody types
   SessionOptions session_options;
   session_options.n_ctx = options.n_ctx;
@@ -247,7 +250,7 @@ void add_chat(CLI::App& app, Context& context) {
   verb->add_option("--kv", options->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
   verb->add_option("-c,--ctx", options->n_ctx, "context in tokens; 0: the trained one, at most 4096");
   verb->add_option("-n,--max-tokens", options->max_tokens, "longest answer in tokens; 0: no limit")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
   verb->add_option("--temp", options->sampling.temperature, "temperature; 0: greedy");
   verb->add_option("--top-k", options->sampling.top_k, "most likely tokens kept; 0: all");
   verb->add_option("--top-p", options->sampling.top_p, "probability kept; 1: all");
