@@ -17,6 +17,7 @@ SpecialMatcher make_matcher(const Vocabulary& vocabulary, bool with_control) {
     const bool control = kind == TokenKind::control || kind == TokenKind::unknown;
     if (kind != TokenKind::user_defined && !(control && with_control)) continue;
     const std::string_view text = vocabulary.text(id);
+    if (text.empty()) continue;
     const bool strips = vocabulary.strips_after_special && text != "<unk>" && text != "<s>" && text != "<|endoftext|>";
     patterns.push_back({text, id, strips});
   }

@@ -240,12 +240,10 @@ TEST(HostileVocabulary, SentencePieceFaultsNameKeyAndIndex) {
       {"no tokens", [](GgufMetadata& m) { m.remove("tokenizer.ggml.tokens"); }, ErrorCode::corrupt, "ggml.tokens"},
       {"zero tokens", [](GgufMetadata& m) { m.set_strings("tokenizer.ggml.tokens", {}); }, ErrorCode::corrupt,
        "found 0"},
-      {"no scores", [](GgufMetadata& m) { m.remove("tokenizer.ggml.scores"); }, ErrorCode::corrupt, "ggml.scores"},
       {"few scores", [](GgufMetadata& m) { m.set_floats("tokenizer.ggml.scores", std::vector<float>(3)); },
        ErrorCode::corrupt, "found 3 entries"},
       {"nan score", with_score(std::nanf("")), ErrorCode::corrupt, "entry 300"},
       {"infinite score", with_score(std::numeric_limits<float>::infinity()), ErrorCode::corrupt, "entry 300"},
-      {"no kinds", [](GgufMetadata& m) { m.remove("tokenizer.ggml.token_type"); }, ErrorCode::corrupt, "token_type"},
       {"few kinds", [](GgufMetadata& m) { m.set_int32s("tokenizer.ggml.token_type", std::vector<int32_t>(5)); },
        ErrorCode::corrupt, "found 5 entries"},
       {"bad kind",
@@ -258,7 +256,7 @@ TEST(HostileVocabulary, SentencePieceFaultsNameKeyAndIndex) {
       {"byte token", with_token(5, "<0x-1>"), ErrorCode::corrupt, "entry 5"},
       {"byte token length", with_token(6, "<0x"), ErrorCode::corrupt, "entry 6"},
       {"byte token digits", with_token(7, "<0xGG>"), ErrorCode::corrupt, "entry 7"},
-      {"empty token", with_token(270, ""), ErrorCode::corrupt, "entry 270"},
+      {"empty byte token", with_token(8, ""), ErrorCode::corrupt, "entry 8"},
       {"duplicate token", with_token(271, "<s>"), ErrorCode::corrupt, "entry 271 repeats entry 1"},
       {"bos range", [](GgufMetadata& m) { m.set_uint32("tokenizer.ggml.bos_token_id", 1u << 30); }, ErrorCode::corrupt,
        "bos_token_id"},
@@ -290,6 +288,41 @@ TEST(HostileVocabulary, ByteLevelFaultsNameKeyAndIndex) {
       {"no left", with_merge(" ab"), ErrorCode::corrupt, "entry 1"},
   };
   for (const Fault& fault : faults) expect_fault(byte_level_fixture("gpt-2").metadata(), fault);
+}
+
+TEST(Tokenizer, EmptyEntriesStandForNothing) {
+  for (VocabularyFixture fixture : {sentencepiece_fixture(), byte_level_fixture("llama-bpe")}) {
+    const Ids expected = tokenizer_from(fixture.metadata()).encode("ab <|im_end|> ba", SpecialTokens::parse);
+    const auto first = static_cast<TokenId>(fixture.tokens.size());
+    // add() keeps one entry per text; vocabularies that have empty entries have several.
+    for (const TokenKind kind : {TokenKind::normal, TokenKind::control, TokenKind::user_defined, TokenKind::unknown}) {
+      fixture.tokens.emplace_back();
+      fixture.scores.push_back(100.0F);
+      fixture.kinds.push_back(static_cast<int32_t>(kind));
+    }
+    const Tokenizer t = tokenizer_from(fixture.metadata());
+    EXPECT_EQ(t.encode("ab <|im_end|> ba", SpecialTokens::parse), expected) << fixture.model;
+    EXPECT_EQ(t.decode({first, first + 1, first + 2, first + 3}, true), "");
+    EXPECT_EQ(t.find(""), kNoToken);
+    EXPECT_FALSE(t.is_end_of_generation(first));
+  }
+}
+
+TEST(Tokenizer, SentencePieceWithoutScoresAndKindsMergesFromTheLeft) {
+  VocabularyFixture fixture = sentencepiece_fixture();
+  const auto be = std::find(fixture.tokens.begin(), fixture.tokens.end(), "be") - fixture.tokens.begin();
+  fixture.scores[static_cast<size_t>(be)] = 100.0F;
+  GgufMetadata metadata = fixture.metadata();
+  metadata.set_bool("tokenizer.ggml.add_space_prefix", false);
+  const Tokenizer scored = tokenizer_from(metadata);
+  EXPECT_EQ(scored.encode("abe", SpecialTokens::as_text), (Ids{scored.find("a"), scored.find("be")}));
+  metadata.remove("tokenizer.ggml.scores");
+  metadata.remove("tokenizer.ggml.token_type");
+  const Tokenizer bare = tokenizer_from(metadata);
+  EXPECT_EQ(bare.encode("abe", SpecialTokens::as_text), (Ids{bare.find("ab"), bare.find("e")}));
+  // Byte tokens are known by their spelling.
+  EXPECT_EQ(bare.encode("z", SpecialTokens::as_text), (Ids{bare.find("<0x7A>")}));
+  EXPECT_EQ(bare.decode({bare.find("<0x7A>")}), "z");
 }
 
 // Merges that name texts outside the vocabulary are followed and their result falls apart into bytes.

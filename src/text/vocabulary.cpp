@@ -68,9 +68,6 @@ void read_texts(const GgufFile& gguf, Vocabulary& vocabulary) {
   vocabulary.texts.reserve(tokens->size());
   for (size_t i = 0; i < tokens->size(); ++i) {
     const std::string_view text = (*tokens)[i];
-    if (text.empty()) {
-      fail(ErrorCode::corrupt, "{}: key {}: entry {} is empty, expected a token", gguf.source(), kTokensKey, i);
-    }
     if (!is_utf8(text)) {
       fail(ErrorCode::corrupt, "{}: key {}: entry {} is not UTF-8", gguf.source(), kTokensKey, i);
     }
@@ -78,6 +75,8 @@ void read_texts(const GgufFile& gguf, Vocabulary& vocabulary) {
   }
   vocabulary.ids.reserve(tokens->size());
   for (size_t i = 0; i < tokens->size(); ++i) {
+    // Some published vocabularies have empty entries: no text can produce one, and it stands for no bytes.
+    if (vocabulary.texts[i].empty()) continue;
     const auto [it, inserted] = vocabulary.ids.emplace(vocabulary.texts[i], static_cast<TokenId>(i));
     if (!inserted) {
       fail(ErrorCode::corrupt, "{}: key {}: entry {} repeats entry {} (\"{}\")", gguf.source(), kTokensKey, i,
@@ -90,10 +89,12 @@ void read_kinds(const GgufFile& gguf, Vocabulary& vocabulary) {
   const size_t count = vocabulary.texts.size();
   const std::optional<std::vector<int64_t>> kinds = gguf.get_ints(kKindsKey);
   if (!kinds) {
-    if (vocabulary.model == VocabularyModel::sentencepiece) {
-      fail(ErrorCode::corrupt, "{}: key {}: missing, expected {} integers", gguf.source(), kKindsKey, count);
+    // llama.cpp takes all for normal then, yet finds byte tokens by their spelling.
+    const bool has_bytes = vocabulary.model == VocabularyModel::sentencepiece;
+    for (size_t i = 0; i < count; ++i) {
+      const bool byte = has_bytes && parse_byte_token(vocabulary.texts[i]) >= 0;
+      vocabulary.kinds.push_back(byte ? TokenKind::byte : TokenKind::normal);
     }
-    vocabulary.kinds.assign(count, TokenKind::normal);
     return;
   }
   if (kinds->size() != count) {
@@ -114,7 +115,8 @@ void read_scores(const GgufFile& gguf, Vocabulary& vocabulary) {
   if (vocabulary.model == VocabularyModel::byte_level) return;
   const size_t count = vocabulary.texts.size();
   std::optional<std::vector<float>> scores = gguf.get_floats(kScoresKey);
-  if (!scores) fail(ErrorCode::corrupt, "{}: key {}: missing, expected {} numbers", gguf.source(), kScoresKey, count);
+  // llama.cpp scores all 0 then: merges from left to right.
+  if (!scores) scores.emplace(count, 0.0f);
   if (scores->size() != count) {
     fail(ErrorCode::corrupt, "{}: key {}: found {} entries, expected {} as in {}", gguf.source(), kScoresKey,
          scores->size(), count, kTokensKey);
