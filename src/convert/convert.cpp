@@ -71,12 +71,18 @@ GgufMetadata build_metadata(const HfFolder& folder, TensorType type) {
   return metadata;
 }
 
-// The weights are mapped while they are written: replacing one of them would also lose the original.
+// Replacing a file of the folder would lose the original.
 void check_output(const HfFolder& folder, const std::string& output_path) {
-  for (const std::string& input : folder.weights.paths()) {
+  std::vector<std::string> inputs = folder.weights.paths();
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
+        "added_tokens.json", "chat_template.jinja", "model.safetensors.index.json"}) {
+    inputs.push_back((fs::path(folder.path) / name).string());
+  }
+  for (const std::string& input : inputs) {
     std::error_code ignored;
     if (fs::equivalent(input, output_path, ignored)) {
-      fail(ErrorCode::invalid_argument, "{}: is one of the weight files being converted, expected another output",
+      fail(ErrorCode::invalid_argument, "{}: is one of the files being converted, expected another output",
            output_path);
     }
   }
@@ -99,7 +105,10 @@ ConvertResult convert_hf(const std::string& hf_folder, const std::string& output
     progress.total +=
         traits(plan.type).block_bytes * static_cast<uint64_t>(plan.ne[0]) * static_cast<uint64_t>(plan.ne[1]);
   }
-  for (const TensorJob& job : jobs) stream_tensor(job, folder.weights.source(), writer, task, progress);
+  for (const TensorJob& job : jobs) {
+    stream_tensor(job, folder.weights.source(), writer, task, progress);
+    if (job.source != nullptr) folder.weights.release(job.source->data);  // a model may exceed the memory
+  }
   task.check("convert");
   writer.commit();
   return {gguf_architecture(folder.config), jobs.size(), writer.bytes_written()};

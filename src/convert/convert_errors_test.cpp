@@ -143,8 +143,10 @@ TEST(ConvertErrors, OutputThatCannotBeWritten) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
-    EXPECT_EQ(e.what(), weights + ": is one of the weight files being converted, expected another output");
+    EXPECT_EQ(e.what(), weights + ": is one of the files being converted, expected another output");
   }
+  EXPECT_THROW(convert_hf(folder.path(), folder.path() + "/../tiny/config.json", TensorType::f16), Error);
+  EXPECT_EQ(Json::parse(read_file(folder.path() + "/config.json", 1 << 20)), folder.config);
   EXPECT_EQ(read_file(weights, 1 << 20), safetensors_image(folder.tensors));
 }
 

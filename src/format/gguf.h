@@ -77,6 +77,10 @@ class GgufFile {
   std::span<const GgufKeyValue> metadata() const noexcept { return metadata_; }
   std::span<const GgufTensor> tensors() const noexcept { return tensors_; }
   uint64_t file_bytes() const noexcept { return file_bytes_; }  // all parts
+  /// Paths of the mapped files, all parts; empty after parse(bytes).
+  std::vector<std::string> paths() const;
+  /// Says that tensor data in `bytes` will not be read again soon: its pages leave the process's memory until it is.
+  void release(std::span<const std::byte> bytes) const noexcept;
 
   const GgufKeyValue* find(std::string_view key) const noexcept;
   const GgufTensor* find_tensor(std::string_view name) const noexcept;

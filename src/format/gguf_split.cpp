@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "format/byte_reader.h"
 #include "format/gguf.h"
+#include "format/mapped_pages.h"
 
 namespace thimble {
 
@@ -46,6 +47,16 @@ void GgufFile::append_part(GgufFile&& part) {
   }
   file_bytes_ += part.file_bytes_;
   mappings_.insert(mappings_.end(), part.mappings_.begin(), part.mappings_.end());
+}
+
+std::vector<std::string> GgufFile::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& mapping : mappings_) paths.push_back(mapping->path());
+  return paths;
+}
+
+void GgufFile::release(std::span<const std::byte> bytes) const noexcept {
+  release_pages(mappings_, bytes);
 }
 
 GgufFile GgufFile::open(const std::string& path) {

@@ -55,7 +55,8 @@ struct GgufTensorPlan {
 
 class GgufWriter {
  public:
-  /// Writes the header to a temporary beside `path`. Errors: io, resource_exhausted, not_found; as gguf_header.
+  /// Writes the header to a temporary beside `path`. Errors: io (also when `path` is a device or pipe),
+  /// resource_exhausted, not_found; as gguf_header.
   GgufWriter(const std::string& path, const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors);
 
   /// Appends the bytes of the next tensor in plan order; may be called with successive pieces of it.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -237,6 +238,23 @@ TEST(GgufWriter, AFullDiskIsAnErrorAndLeavesTheOldFile) {
     }
     write_file_atomically(path, "old");
   }
+}
+
+TEST(GgufWriter, ADeviceOrPipeIsNotReplaced) {
+  const TempFolder folder;
+  const std::string path = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  try {
+    write_tensors(path, 2);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::io);
+    EXPECT_EQ(e.what(), path + ": cannot write: found a special file, expected a file name");
+  }
+  struct stat info {};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode));
+  EXPECT_EQ(folder.n_files(), 1u);
 }
 
 TEST(GgufWriter, AKillHalfWayLeavesTheOldFile) {

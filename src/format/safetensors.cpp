@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "format/mapped_pages.h"
 
 namespace thimble {
 
@@ -234,6 +235,10 @@ std::vector<std::string> SafetensorsFile::paths() const {
   std::vector<std::string> paths;
   for (const auto& mapping : mappings_) paths.push_back(mapping->path());
   return paths;
+}
+
+void SafetensorsFile::release(std::span<const std::byte> bytes) const noexcept {
+  release_pages(mappings_, bytes);
 }
 
 // The map's keys are views into tensors_: call it whenever tensors_ has got its final size.

@@ -56,6 +56,8 @@ class SafetensorsFile {
   const SafetensorsTensor* find(std::string_view name) const noexcept;
   /// Paths of the mapped files; empty after parse(bytes).
   std::vector<std::string> paths() const;
+  /// Says that tensor data in `bytes` will not be read again soon: its pages leave the process's memory until it is.
+  void release(std::span<const std::byte> bytes) const noexcept;
 
  private:
   void add_parts_of(const std::string& folder, const std::string& index_path);

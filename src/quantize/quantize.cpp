@@ -16,6 +16,8 @@ namespace {
 
 constexpr uint32_t kGgmlQuantizationVersion = 2;  // GGML_QNT_VERSION: the block layouts of llama.cpp since 2023
 
+constexpr uint32_t kThimbleKeysVersion = 1;  // of the keys thimble.*, docs/FORMAT.md
+
 /// Everything decided before the first weight is read.
 struct Plan {
   GgufMetadata metadata;
@@ -57,7 +59,7 @@ void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* met
   for (const GgufKeyValue& value : input.metadata()) metadata->set(value);
   metadata->set_uint32("general.quantization_version", kGgmlQuantizationVersion);
   metadata->set_uint32("general.file_type", file_type_id(recipe.scheme));
-  metadata->set_string("thimble.version", THIMBLE_VERSION);
+  metadata->set_uint32("thimble.version", kThimbleKeysVersion);
   metadata->set_string("thimble.scheme", recipe.scheme);
   if (!recipe.rules.empty()) metadata->set_string("thimble.recipe", recipe.name);
 }
@@ -91,22 +93,12 @@ Plan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance)
   return plan;
 }
 
-// "dir/x-00001-of-00003.gguf" -> "dir/x"; the path itself when it is no part of a split set.
-std::string split_prefix(const std::string& path) {
-  const size_t of = path.rfind("-of-");
-  const size_t dash = of == std::string::npos || of == 0 ? std::string::npos : path.rfind('-', of - 1);
-  return dash == std::string::npos ? path : path.substr(0, dash);
-}
-
 // The input stays mapped while the output is written: replacing it would lose the only float copy.
 void refuse_overwriting(const GgufFile& input, const std::string& output_path) {
   std::error_code ignored;
-  const bool same = std::filesystem::equivalent(input.source(), output_path, ignored);
-  const std::string prefix = split_prefix(input.source());
-  const bool part =
-      prefix != input.source() && prefix == split_prefix(output_path) && std::filesystem::exists(output_path, ignored);
-  if (same || part) {
-    fail(ErrorCode::invalid_argument, "{}: the output is the input, expected another file name", output_path);
+  for (const std::string& path : input.paths()) {
+    if (!std::filesystem::equivalent(path, output_path, ignored)) continue;
+    fail(ErrorCode::invalid_argument, "{}: the output is the input {}, expected another file name", output_path, path);
   }
 }
 
@@ -150,7 +142,11 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
                                importance_of(importance, tensor)};
     converter.convert(
         job, [&](std::span<const std::byte> piece) { writer.write(piece); },
-        [&](int64_t elements) { task.report(done + static_cast<uint64_t>(elements), total, tensor.name); });
+        [&](int64_t elements) {
+          task.report(done + static_cast<uint64_t>(elements), total, tensor.name);
+          const int64_t rows = elements / tensor.view.ne[0];
+          input.release(tensor.view.data.first(static_cast<size_t>(rows) * tensor.view.row_bytes()));
+        });
     done += static_cast<uint64_t>(tensor.view.n_elements());
   }
   writer.commit();

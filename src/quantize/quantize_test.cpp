@@ -7,12 +7,14 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <random>
 
 #include "base/error.h"
 #include "base/float16.h"
+#include "format/gguf_summary.h"
 #include "format/gguf_writer.h"
 
 namespace thimble {
@@ -107,6 +109,15 @@ float& value_at(std::vector<TinyTensor>& tensors, const std::string& name, int64
   throw std::out_of_range(name);
 }
 
+/// Kilobytes of file mappings resident in this process; -1 where the system does not say.
+int64_t resident_file_kb() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::stoll(line.substr(8));
+  }
+  return -1;
+}
+
 /// Code and message of the Error `body` throws.
 Error error_of(const std::function<void()>& body) {
   try {
@@ -160,6 +171,7 @@ TEST(Quantize, EverySchemeGivesAReadableFileOfThePlannedSize) {
     EXPECT_EQ(output.get_uint("general.file_type", 0, 100), file_type_id(scheme));
     EXPECT_EQ(output.get_uint("general.quantization_version", 0, 100), 2u);
     EXPECT_EQ(output.get_string("thimble.scheme"), scheme);
+    EXPECT_EQ(output.get_uint("thimble.version", 0, 100), 1u);
     EXPECT_EQ(output.get_string("general.name"), "tiny");
     EXPECT_DOUBLE_EQ(bits_per_weight(output).total, planned.bits_per_weight);
     EXPECT_DOUBLE_EQ(bits_per_weight(output).body, planned.body_bits_per_weight);
@@ -198,9 +210,11 @@ TEST(Quantize, ASplitInputGivesTheSameFileAsAWholeOne) {
   quantize(split, folder / "b.gguf", recipe_from_scheme("q4_k_m"), {}, pool);
   EXPECT_EQ(read_file(folder / "a.gguf", 1 << 24), read_file(folder / "b.gguf", 1 << 24));
   // Any part of the set is the input.
-  const Error e =
-      error_of([&] { quantize(split, folder / "s-00002-of-00002.gguf", recipe_from_scheme("q4_k_m"), {}, pool); });
-  EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
+  fs::create_hard_link(folder / "s-00002-of-00002.gguf", folder / "other.gguf");
+  for (const char* name : {"s-00001-of-00002.gguf", "s-00002-of-00002.gguf", "./s-00002-of-00002.gguf", "other.gguf"}) {
+    const Error e = error_of([&] { quantize(split, folder / name, recipe_from_scheme("q4_k_m"), {}, pool); });
+    EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << name << ": " << e.what();
+  }
 }
 
 TEST(Quantize, TheResultDoesNotDependOnThreads) {
@@ -309,6 +323,20 @@ TEST(Quantize, AQuantizedInputIsRefused) {
   EXPECT_NE(std::string(e.what()).find("token_embd.weight: found type q8_0"), std::string::npos) << e.what();
 }
 
+TEST(Quantize, ARecipeWithRulesIsStillAFileThatStockLlamaCppLoads) {
+  const Folder folder;
+  GgufMetadata metadata = tiny_metadata();
+  metadata.set_string("tokenizer.ggml.model", "llama");
+  write_tiny(folder / "in.gguf", tiny_tensors(TensorType::f16), metadata);
+  ThreadPool pool(1);
+  const Recipe recipe = with_hot_weights(recipe_from_scheme("q4_0"));
+  quantize(GgufFile::open(folder / "in.gguf"), folder / "out.gguf", recipe, {}, pool);
+  const GgufFile output = GgufFile::open(folder / "out.gguf");
+  EXPECT_EQ(output.get_string("thimble.scheme"), "q4_0");
+  EXPECT_EQ(output.get_string("thimble.recipe"), recipe.name);
+  EXPECT_EQ(stock_obstacles(output), std::vector<std::string>());
+}
+
 TEST(Quantize, TheInputIsNeverTheOutput) {
   const Folder folder;
   write_tiny(folder / "in.gguf", tiny_tensors(TensorType::f16));
@@ -376,7 +404,12 @@ TEST(Quantize, ATensorLargerThanAPieceIsConvertedWhole) {
   write_tiny(folder / "in.gguf", tensors);
   const GgufFile input = GgufFile::open(folder / "in.gguf");
   ThreadPool pool(2);
+  const int64_t before = resident_file_kb();
   quantize(input, folder / "out.gguf", recipe_from_scheme("f16"), {}, pool);
+  // What was read is let go: of the 84 MB of input, no more than a piece stays (8 MB, and code that was paged in).
+  if (before >= 0) {
+    EXPECT_LT(resident_file_kb() - before, 16 << 10);
+  }
   const GgufFile output = GgufFile::open(folder / "out.gguf");
   const TensorView& got = output.tensor("token_embd.weight").view;
   ASSERT_EQ(got.n_rows(), kRows);
