@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "convert/convert.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -24,17 +25,19 @@ void run_convert(const ConvertOptions& options, const Context& context) {
   const TypeTraits* type = find_type(options.type);
   if (type == nullptr) fail(ErrorCode::invalid_argument, "--type {}: expected f16, bf16 or f32", options.type);
   const ConvertResult result = convert_hf(options.folder, options.output, type->type, context.task());
-  if (context.json) {
-    const Json report = {{"output", options.output},
-                         {"architecture", result.architecture},
-                         {"type", options.type},
-                         {"tensors", result.n_tensors},
-                         {"bytes", result.file_bytes}};
-    fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
-  } else {
-    fmt::print("{}: {}, {} tensors as {}, {:.1f} MB\n", options.output, result.architecture, result.n_tensors,
-               options.type, static_cast<double>(result.file_bytes) / 1e6);
-  }
+  print_checked([&] {
+    if (context.json) {
+      const Json report = {{"output", options.output},
+                           {"architecture", result.architecture},
+                           {"type", options.type},
+                           {"tensors", result.n_tensors},
+                           {"bytes", result.file_bytes}};
+      fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
+    } else {
+      fmt::print("{}: {}, {} tensors as {}, {:.1f} MB\n", options.output, result.architecture, result.n_tensors,
+                 options.type, static_cast<double>(result.file_bytes) / 1e6);
+    }
+  });
 }
 
 }  // namespace

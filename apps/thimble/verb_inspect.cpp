@@ -12,6 +12,7 @@
 #include "format/byte_reader.h"
 #include "format/gguf.h"
 #include "format/gguf_summary.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -197,11 +198,13 @@ void add_inspect(CLI::App& app, Context& context) {
   verb->callback([options, &context] {
     const GgufFile file = GgufFile::open(options->path);
     const GgufSummary summary = summarize(file);
-    if (context.json) {
-      fmt::print("{}\n", inspect_json(file, summary).dump(2, ' ', false, Json::error_handler_t::replace));
-    } else {
-      print_text(file, summary, options->tensors);
-    }
+    print_checked([&] {
+      if (context.json) {
+        fmt::print("{}\n", inspect_json(file, summary).dump(2, ' ', false, Json::error_handler_t::replace));
+      } else {
+        print_text(file, summary, options->tensors);
+      }
+    });
   });
 }
 

@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "quantize/quantize.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -62,8 +64,8 @@ void print_text(const QuantizeOptions& options, const Recipe& recipe, const Quan
     if (t.reason.find("fallback") != std::string::npos) ++n_fallbacks;
     if (!options.dry_run) continue;
     const std::string shape = fmt::format("{} x {}", t.ne[0], t.ne[1] * t.ne[2] * t.ne[3]);
-    fmt::print("{:<32} {:>16} {:>5} -> {:<7} {:>12} bytes  {}\n", t.name, shape, traits(t.from).name, traits(t.to).name,
-               t.bytes, t.reason);
+    fmt::print("{:<32} {:>16} {:>5} -> {:<7} {:>12} bytes  {}\n", printable(t.name), shape, traits(t.from).name,
+               traits(t.to).name, t.bytes, t.reason);
   }
   fmt::print("{}: {} {} bytes as {}, {:.3f} bits per weight ({:.3f} without embedding and head)\n",
              options.dry_run ? options.input : options.output, options.dry_run ? "would be" : "wrote",
@@ -98,11 +100,14 @@ void add_quantize(CLI::App& app, Context& context) {
       ThreadPool pool(context.threads());
       result = quantize(input, options->output, recipe, {}, pool, context.task());
     }
-    if (context.json) {
-      fmt::print("{}\n", result_json(*options, recipe, result).dump(2));
-    } else {
-      print_text(*options, recipe, result);
-    }
+    print_checked([&] {
+      if (context.json) {
+        const Json report = result_json(*options, recipe, result);
+        fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));  // file names need not be UTF-8
+      } else {
+        print_text(*options, recipe, result);
+      }
+    });
   });
 }
 

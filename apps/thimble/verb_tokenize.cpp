@@ -1,9 +1,9 @@
 // thimble tokenize: token ids and pieces of a text, or the text of token ids.
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdio>
 #include <iostream>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
@@ -36,7 +36,15 @@ struct TokenizeOptions {
 std::string read_text(const TokenizeOptions& options) {
   if (options.text_option->count() > 0) return options.text;
   if (!options.file.empty()) return read_file(options.file, kMaxTextBytes);
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  std::string text;
+  std::array<char, 1 << 16> piece;
+  while (std::cin.read(piece.data(), piece.size()), std::cin.gcount() > 0) {
+    text.append(piece.data(), static_cast<size_t>(std::cin.gcount()));
+    if (text.size() > kMaxTextBytes) {
+      fail(ErrorCode::resource_exhausted, "standard input: more than {} bytes, expected at most that", kMaxTextBytes);
+    }
+  }
+  return text;
 }
 
 /// Ids separated by commas or white space. Errors: invalid_argument.

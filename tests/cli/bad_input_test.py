@@ -2,9 +2,11 @@
 """Bad input through the program: the documented exit code, a message that names file and cause, nothing half-written."""
 import os
 import struct
+import subprocess
 import unittest
 
-from thimble_cli import CORRUPT, EXHAUSTED, IO, NANO, NOT_FOUND, OK, SOURCE, UNSUPPORTED, USAGE, CliTest, limit_file_size
+from thimble_cli import (CORRUPT, EXHAUSTED, IO, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, UNSUPPORTED, USAGE, CliTest,
+                         limit_file_size)
 
 
 class BadInput(CliTest):
@@ -49,6 +51,34 @@ class BadInput(CliTest):
         path = self.write("nan.gguf", whole[:at] + struct.pack("<f", float("nan")) + whole[at + 4:])
         done = self.expect(CORRUPT, "tokenize", path, "--text", "x")
         self.assertIn("nan.gguf: key tokenizer.ggml.scores: entry 0", done.stderr)
+
+    def test_output_names_that_are_no_files(self):
+        self.expect(NOT_FOUND, "quantize", NANO, self.folder / "none/o.gguf", "--scheme", "q8_0")
+        self.expect(IO, "quantize", NANO, self.folder, "--scheme", "q8_0")
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        for args in (["quantize", NANO, pipe, "--scheme", "q8_0"], ["convert", SOURCE / "models/nano/hf", "-o", pipe]):
+            self.assertIn(str(pipe), self.expect(IO, *args).stderr)
+        self.assertTrue(pipe.is_fifo(), "a pipe or device must not be replaced by a file")
+
+    def test_file_names_that_are_not_utf8(self):
+        path = os.fsencode(self.folder) + b"/\xff.gguf"
+        with open(path, "wb") as copy:
+            copy.write(NANO.read_bytes())
+        name, out = os.fsdecode(path), os.fsdecode(path) + ".q"
+        self.json("inspect", name)
+        self.json("tokenize", name, "--text", "x")
+        self.json("quantize", name, out, "--scheme", "q8_0")
+        self.json("convert", SOURCE / "models/nano/hf", "-o", out)
+
+    def test_output_that_cannot_be_printed_is_no_success(self):
+        out = self.folder / "o.gguf"
+        for args in (["inspect", NANO], ["--json", "inspect", NANO], ["quantize", NANO, "--dry-run", "--scheme", "q8_0"],
+                     ["convert", SOURCE / "models/nano/hf", "-o", out], ["tokenize", NANO, "--text", "x"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([THIMBLE, *map(str, args)], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, IO, f"{args}: {done.stderr}")
+            self.assertIn("standard output", done.stderr)
 
     def test_full_disk_leaves_nothing(self):
         out = self.folder / "out.gguf"
