@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "eval/fidelity.h"
+#include "eval/model_hash.h"
 #include "eval/statistics.h"
 #include "eval/task_run.h"
 #include "verbs.h"
@@ -40,25 +40,32 @@ ops::KvType kv_type(const EvalArguments& a) {
   return a.kv == "int8" ? ops::KvType::int8 : ops::KvType::f16;
 }
 
-FidelityResult run_text(const EvalArguments& a, const std::shared_ptr<const Engine>& engine, const Context& context) {
+// What answers depend on besides settings; hashing a large model takes a while, so only for a journal.
+std::string journal_key(const Engine& engine, const Journal* journal) {
+  return journal == nullptr ? "" : model_hash(engine.gguf()) + "/" THIMBLE_VERSION;
+}
+
+FidelityResult run_text(const EvalArguments& a, const std::shared_ptr<const Engine>& engine, Journal* journal,
+                        const Context& context) {
   const std::string text = read_file(a.text, kMaxTextBytes);
   const auto reference = a.against.empty() ? nullptr : open_engine(a.against, a, context);
-  const int64_t n_ctx = a.n_ctx > 0 ? a.n_ctx : std::min<int64_t>(512, engine->config().n_ctx_train);
-  return measure_fidelity(engine, reference, text, n_ctx, kv_type(a), context.task());
+  FidelitySettings settings;
+  settings.n_ctx = a.n_ctx > 0 ? a.n_ctx : std::min<int64_t>(512, engine->config().n_ctx_train);
+  settings.kv = kv_type(a);
+  settings.journal = journal;
+  if (reference) settings.reference_key = journal_key(*reference, journal);
+  const FidelityModel model{engine, journal_key(*engine, journal)};
+  return measure_fidelity(std::span(&model, 1), reference, text, settings, context.task()).front();
 }
 
 std::vector<TaskResult> run_tasks(const EvalArguments& a, const std::vector<TaskSet>& tasks,
-                                  const std::shared_ptr<const Engine>& engine, const Context& context) {
-  std::optional<Journal> journal;
-  std::string key;
-  if (!a.journal.empty()) {
-    journal.emplace(a.journal);
-    key = content_hash(MappedFile(a.model).bytes()) + "/" THIMBLE_VERSION;
-  }
+                                  const std::shared_ptr<const Engine>& engine, Journal* journal,
+                                  const Context& context) {
+  const std::string key = journal_key(*engine, journal);
   std::vector<TaskResult> out;
   const Task progress = context.task();
   for (const TaskSet& task : tasks) {
-    out.push_back(run_task(engine, task, kv_type(a), a.n_ctx, key, journal ? &*journal : nullptr, progress));
+    out.push_back(run_task(engine, task, kv_type(a), a.n_ctx, key, journal, progress));
   }
   return out;
 }
@@ -130,9 +137,12 @@ void run_eval(const EvalArguments& a, const Context& context) {
   }
   const std::shared_ptr<const Engine> engine = open_engine(a.model, a, context);
   const std::vector<TaskSet> tasks = a.tasks.empty() ? std::vector<TaskSet>() : read_tasks(a.tasks);
+  std::optional<Journal> journal;
+  if (!a.journal.empty()) journal.emplace(a.journal);
+  Journal* const lines = journal ? &*journal : nullptr;
   Json out = Json::object();
   if (!a.text.empty()) {
-    const FidelityResult r = run_text(a, engine, context);
+    const FidelityResult r = run_text(a, engine, lines, context);
     if (context.json) {
       out.update(text_json(r));
     } else {
@@ -140,7 +150,7 @@ void run_eval(const EvalArguments& a, const Context& context) {
     }
   }
   if (!tasks.empty()) {
-    const std::vector<TaskResult> results = run_tasks(a, tasks, engine, context);
+    const std::vector<TaskResult> results = run_tasks(a, tasks, engine, lines, context);
     if (context.json) {
       out["tasks"] = tasks_json(tasks, results);
     } else {
@@ -159,7 +169,8 @@ void add_eval(CLI::App& app, Context& context) {
   verb->add_option("--text", a->text, "text file for perplexity (llama-perplexity's protocol)");
   verb->add_option("--against", a->against, "reference GGUF: KL divergence and agreement on the text");
   verb->add_option("--tasks", a->tasks, "folder with NAME.task.json and their data");
-  verb->add_option("-o,--journal", a->journal, "journal of answers (JSONL): a stopped run goes on from it");
+  verb->add_option("-o,--journal", a->journal,
+                   "journal of answers and text chunks (JSONL): a stopped run goes on from it");
   verb->add_option("-c,--context", a->n_ctx,
                    "tokens of a text chunk (default 512) and of a task's context (default: "
                    "what its longest item needs)")

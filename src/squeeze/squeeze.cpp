@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "convert/convert.h"
+#include "eval/model_hash.h"
 #include "squeeze/candidates.h"
 #include "squeeze/pick.h"
 #include "squeeze/report.h"
@@ -63,16 +64,16 @@ class Squeeze {
   Squeeze(const SqueezeOptions& options, const Task& task)
       : options_(options),
         task_(task),
-        work_(make_work_folder(options.output)),
-        journal_((fs::path(work_) / "journal.jsonl").string()),
         n_threads_(options.n_threads > 0 ? options.n_threads : usable_cpu_count()),
         pool_(n_threads_) {
     result_.options = options;
     result_.version = THIMBLE_VERSION;
+    read_inputs();  // first: a mistake in them leaves no folder behind
+    work_ = make_work_folder(options.output);
+    journal_.emplace((fs::path(work_) / "journal.jsonl").string());
   }
 
   SqueezeResult run() {
-    read_inputs();
     prepare_float_model();
     plan_candidates();
     quantize_candidates();
@@ -106,14 +107,20 @@ class Squeeze {
         options_.candidates.empty() ? default_candidates() : read_candidates(options_.candidates);
     for (const Recipe& recipe : recipes) result_.candidates.emplace_back().recipe = recipe;
     if (!options_.text.empty()) text_ = read_file(options_.text, kMaxTextBytes);
+    if (!is_hf_folder(options_.model)) float_ = GgufFile::open(options_.model);
+    std::error_code ignored;
+    if (fs::equivalent(options_.model, fs::path(options_.output) / "model.gguf", ignored)) {
+      fail(ErrorCode::invalid_argument,
+           "{}: the picked model would overwrite this float model, expected another output", options_.model);
+    }
   }
 
   void prepare_float_model() {
     Candidate& base = result_.baseline;
     base.recipe.name = "float";
     base.path = is_hf_folder(options_.model) ? convert_float() : options_.model;
-    float_ = GgufFile::open(base.path);
-    base.hash = file_hash(base.path);
+    if (!float_) float_ = GgufFile::open(base.path);
+    base.hash = model_hash(*float_);
     base.file_bytes = float_->file_bytes();
     const BitsPerWeight bits = bits_per_weight(*float_);
     base.bits_per_weight = bits.total;
@@ -137,12 +144,12 @@ class Squeeze {
   }
 
   bool is_finished(const std::string& key, const std::string& path) const {
-    const std::optional<std::string> hash = journal_.find(key);
+    const std::optional<std::string> hash = journal_->find(key);
     return hash && fs::is_regular_file(path) && Json(file_hash(path)).dump() == *hash;
   }
 
   void remember(const std::string& key, const std::string& hash) {
-    if (journal_.find(key) != Json(hash).dump()) journal_.append(key, Json(hash).dump());
+    if (journal_->find(key) != Json(hash).dump()) journal_->append(key, Json(hash).dump());
   }
 
   DevicePlan plan(const ModelFootprint& model) const {
@@ -237,7 +244,7 @@ class Squeeze {
     TaskRunSettings settings;
     settings.kv = options_.kv;
     settings.model_key = model_key(c);
-    settings.journal = &journal_;
+    settings.journal = &*journal_;
     for (size_t t = 0; t < result_.tasks.size(); ++t) {
       const Task progress = part(phase, at + static_cast<double>(t) * share, share, c.recipe.name);
       c.tasks.push_back(run_task(engines, result_.tasks[t], settings, progress));
@@ -248,7 +255,7 @@ class Squeeze {
     FidelitySettings settings;
     settings.n_ctx = std::min(kTextChunk, footprint_.config.n_ctx_train);
     settings.kv = options_.kv;
-    settings.journal = &journal_;
+    settings.journal = &*journal_;
     return settings;
   }
 
@@ -325,10 +332,10 @@ class Squeeze {
 
   const SqueezeOptions& options_;
   const Task& task_;
-  std::string work_;
-  Journal journal_;
   int n_threads_;
   ThreadPool pool_;
+  std::string work_;
+  std::optional<Journal> journal_;
   std::string text_;
   std::optional<GgufFile> float_;
   ModelFootprint footprint_;

@@ -55,7 +55,7 @@ struct Candidate {
   std::vector<PairedDifference> task_differences;  // against the float model, points, in the order of `tasks`
   Standing standing = Standing::excluded;
   std::string path;  // file in the work folder; empty when excluded
-  std::string hash;  // content_hash of that file
+  std::string hash;  // model_hash of that file
 };
 
 enum class Verdict { picked, cannot_tell, nothing_fits };

@@ -190,7 +190,22 @@ TEST_F(SqueezeRun, BadInputsAreRefusedBeforeAnyWork) {
   options_ = good;
   options_.model = (folder_ / "none.gguf").string();
   EXPECT_EQ(error_of(), ErrorCode::not_found);
-  EXPECT_FALSE(fs::exists(folder_ / "out/report.json"));
+  options_ = good;
+  options_.candidates = (folder_ / "none.toml").string();
+  EXPECT_EQ(error_of(), ErrorCode::not_found);
+  options_ = good;
+  options_.device = (folder_ / "none.toml").string();
+  EXPECT_EQ(error_of(), ErrorCode::not_found);
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+TEST_F(SqueezeRun, TheFloatModelIsNeverOverwritten) {
+  const std::string before = file_hash(options_.model);
+  fs::create_directories(folder_ / "out");
+  fs::rename(options_.model, folder_ / "out/model.gguf");
+  options_.model = (folder_ / "out/model.gguf").string();
+  EXPECT_EQ(error_of(), ErrorCode::invalid_argument);
+  EXPECT_EQ(file_hash(options_.model), before);
 }
 
 TEST_F(SqueezeRun, AQuantizedModelIsRefused) {
