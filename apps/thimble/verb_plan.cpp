@@ -1,11 +1,13 @@
 // thimble plan: does a model fit a device, how fast would it be, how much power would it draw?
 #include <fmt/format.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "device/plan.h"
 #include "device/shapes.h"
 #include "exit_codes.h"
+#include "model/model.h"
 #include "model/synthetic_model.h"
 #include "quantize/quantize.h"
 #include "verbs.h"
@@ -47,6 +49,7 @@ ModelFootprint model_footprint(const PlanOptions& options) {
   }
   if (!options.shape.empty()) return shape_footprint(options);
   const GgufFile gguf = GgufFile::open(options.model);
+  const Model bound(gguf, kernels::best_isa(host_cpu()));  // a file that cannot run has no plan
   if (options.scheme.empty()) return footprint(gguf);
   const QuantizeResult planned = plan_quantize(gguf, recipe_from_scheme(options.scheme));
   return footprint(read_model_config(gguf), sized(planned.tensors));

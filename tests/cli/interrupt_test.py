@@ -2,6 +2,8 @@
 """Ctrl-C and kill -9: the documented exit code, nothing torn, and a squeeze that goes on where it stopped."""
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
@@ -28,6 +30,30 @@ class Interrupt(CliTest):
         _, error = process.communicate(timeout=60)
         self.assertEqual(process.returncode, CANCELLED, error)
         self.assertEqual(self.files(), [])
+
+    def chat_at_the_prompt(self):
+        """A chat on a terminal that waits for its first line: process id and the terminal's other end."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(THIMBLE, [THIMBLE, "chat", str(NANO)])
+        self.addCleanup(os.close, terminal)
+        self.read_until(terminal, b"> ")
+        return pid, terminal
+
+    def read_until(self, terminal, text):
+        seen = b""
+        while text not in seen:
+            self.assertTrue(select.select([terminal], [], [], 60)[0], seen)
+            seen += os.read(terminal, 4096)
+        return seen
+
+    def test_chat_goes_on_after_an_answer_and_ends_by_signals_at_the_prompt(self):
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            pid, terminal = self.chat_at_the_prompt()
+            os.write(terminal, b"hi\n")
+            self.assertIn(b"stop]", self.read_until(terminal, b"\n> "))
+            os.kill(pid, signal_number)
+            self.assertEqual(os.waitpid(pid, 0)[1], signal_number)
 
     def test_squeeze_goes_on_after_a_kill(self):
         candidates = self.folder / "candidates.toml"
