@@ -96,8 +96,12 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
   temporary_ = fmt::format("{}.{}.{}.partial", path_, ::getpid(), counter.fetch_add(1));
-  if (std::error_code ignored; std::filesystem::is_directory(path_, ignored)) {
-    fail(ErrorCode::io, "{}: cannot write: it is a folder, expected a file name", path_);
+  std::error_code ignored;
+  const std::filesystem::file_status target = std::filesystem::status(path_, ignored);
+  if (std::filesystem::exists(target) && !std::filesystem::is_regular_file(target)) {
+    // rename() would replace /dev/null for the whole machine, if root asked for it.
+    fail(ErrorCode::io, "{}: cannot write: found {}, expected a file name", path_,
+         std::filesystem::is_directory(target) ? "a folder" : "a special file");
   }
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd_ < 0) {

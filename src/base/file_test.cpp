@@ -56,6 +56,7 @@ TEST_F(FileTest, EmptyMissingFolderAndDeviceAreToldApart) {
   EXPECT_EQ(code_of([&] { MappedFile f("/dev/zero"); }), ErrorCode::io);
   EXPECT_EQ(code_of([&] { AtomicFile f(path("no/such/folder")); }), ErrorCode::not_found);
   EXPECT_EQ(code_of([&] { AtomicFile f(folder_.string()); }), ErrorCode::io);
+  EXPECT_EQ(code_of([&] { AtomicFile f("/dev/null"); }), ErrorCode::io);
 }
 
 TEST_F(FileTest, WithoutCommitTheOldFileStandsAndNothingIsLeft) {

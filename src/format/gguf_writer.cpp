@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <type_traits>
 #include <unordered_set>
 #include <utility>
@@ -245,22 +244,8 @@ uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTenso
   return total;
 }
 
-namespace {
-
-// Renaming a file over /dev/null or a pipe would replace it, for every program of the machine.
-const std::string& checked_target(const std::string& path) {
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
-  if (std::filesystem::is_other(status)) {
-    fail(ErrorCode::io, "{}: cannot write: found a special file, expected a file name", path);
-  }
-  return path;
-}
-
-}  // namespace
-
 GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata, std::span<const GgufTensorPlan> tensors)
-    : file_(checked_target(path)) {
+    : file_(path) {
   const Bytes header = gguf_header(metadata, tensors);
   tensor_bytes_.reserve(tensors.size());
   for (const GgufTensorPlan& tensor : tensors) tensor_bytes_.push_back(gguf_tensor_bytes(tensor));
