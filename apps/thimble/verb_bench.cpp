@@ -18,6 +18,7 @@
 #include "model/model.h"
 #include "model/synthetic_model.h"
 #include "quantize/scheme.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -231,11 +232,13 @@ void run_bench(Context& context, BenchOptions& options) {
   }
   const Speeds speeds = measure(model, pool, options, context.task());
   const Json result = report(model, options, speeds, pool.n_threads());
-  if (context.json) {
-    fmt::print("{}\n", result.dump(1, ' ', false, Json::error_handler_t::replace));
-  } else {
-    print_report(result);
-  }
+  print_checked([&] {
+    if (context.json) {
+      fmt::print("{}\n", result.dump(1, ' ', false, Json::error_handler_t::replace));
+    } else {
+      print_report(result);
+    }
+  });
 }
 
 }  // namespace

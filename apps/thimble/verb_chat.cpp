@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "exit_codes.h"
 #include "runtime/engine.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -115,8 +116,8 @@ class Chat {
     const auto emit = [&](const std::string& piece) {
       result.text += piece;
       if (!stream) return;
-      std::fputs(piece.c_str(), stdout);
-      std::fflush(stdout);
+      // Nobody reads on after an error: the answer need not be made.
+      print_checked([&] { std::fputs(piece.c_str(), stdout); });
     };
     const Clock::time_point decode_start = Clock::now();
     while ((result.finish = reason_to_stop(result)) == nullptr) {
@@ -162,10 +163,9 @@ void one_shot(Context& context, const ChatOptions& options, Chat& chat) {
                            {"prompt_tokens", answer.prompt_tokens},
                            {"prompt_tokens_per_s", answer.prompt_speed()},
                            {"decode_tokens_per_s", answer.decode_speed()}};
-    fmt::print("{}\n", document.dump(1, ' ', false, Json::error_handler_t::replace));
+    print_checked([&] { fmt::print("{}\n", document.dump(1, ' ', false, Json::error_handler_t::replace)); });
   } else {
-    fmt::print("\n");
-    std::fflush(stdout);
+    print_checked([] { fmt::print("\n"); });
     print_stats(context, answer);
   }
   if (context.cancel->cancelled()) context.exit_code = kExitCancelled;

@@ -10,6 +10,7 @@
 #include "eval/model_hash.h"
 #include "eval/statistics.h"
 #include "eval/task_run.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -146,7 +147,7 @@ void run_eval(const EvalArguments& a, const Context& context) {
     if (context.json) {
       out.update(text_json(r));
     } else {
-      print_text(r);
+      print_checked([&] { print_text(r); });
     }
   }
   if (!tasks.empty()) {
@@ -154,10 +155,11 @@ void run_eval(const EvalArguments& a, const Context& context) {
     if (context.json) {
       out["tasks"] = tasks_json(tasks, results);
     } else {
-      print_tasks(tasks, results);
+      print_checked([&] { print_tasks(tasks, results); });
     }
   }
-  if (context.json) fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
+  if (!context.json) return;
+  print_checked([&] { fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace)); });
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "model/synthetic_model.h"
 #include "quantize/quantize.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -130,11 +131,13 @@ void add_plan(CLI::App& app, Context& context) {
     const ops::KvType kv = options->kv == "int8" ? ops::KvType::int8 : ops::KvType::f16;
     const int n_threads = options->device == "host" ? context.threads() : kPhoneThreads;
     const DevicePlan plan = make_plan(model, device, options->context, kv, kPlanBatch, n_threads);
-    if (context.json) {
-      fmt::print("{}\n", plan_json(*options, device, plan).dump(2, ' ', false, Json::error_handler_t::replace));
-    } else {
-      print_text(*options, device, plan);
-    }
+    print_checked([&] {
+      if (context.json) {
+        fmt::print("{}\n", plan_json(*options, device, plan).dump(2, ' ', false, Json::error_handler_t::replace));
+      } else {
+        print_text(*options, device, plan);
+      }
+    });
     if (!plan.fits) context.exit_code = kExitDoesNotFit;
   });
 }

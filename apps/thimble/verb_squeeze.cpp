@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "exit_codes.h"
 #include "squeeze/squeeze.h"
+#include "standard_output.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -42,11 +43,13 @@ void run_squeeze(const SqueezeOptions& given, Context& context) {
   SqueezeOptions options = given;
   options.n_threads = context.n_threads;
   const SqueezeResult r = squeeze(options, context.task());
-  if (context.json) {
-    fmt::print("{}", read_file(r.report_json, kMaxReportBytes));
-  } else {
-    print_result(r);
-  }
+  print_checked([&] {
+    if (context.json) {
+      fmt::print("{}", read_file(r.report_json, kMaxReportBytes));
+    } else {
+      print_result(r);
+    }
+  });
   if (r.verdict == Verdict::nothing_fits) context.exit_code = kExitDoesNotFit;
   if (r.verdict == Verdict::cannot_tell) context.exit_code = kExitCannotTell;
 }

@@ -70,11 +70,17 @@ class BadInput(CliTest):
         self.json("tokenize", name, "--text", "x")
         self.json("quantize", name, out, "--scheme", "q8_0")
         self.json("convert", SOURCE / "models/nano/hf", "-o", out)
+        self.json("plan", name, "--device", SOURCE / "devices/phone-4gb.toml")
 
     def test_output_that_cannot_be_printed_is_no_success(self):
         out = self.folder / "o.gguf"
+        profile = SOURCE / "devices/phone-4gb.toml"
+        text = self.write("text.txt", b"a line of words\n" * 200)
         for args in (["inspect", NANO], ["--json", "inspect", NANO], ["quantize", NANO, "--dry-run", "--scheme", "q8_0"],
-                     ["convert", SOURCE / "models/nano/hf", "-o", out], ["tokenize", NANO, "--text", "x"]):
+                     ["convert", SOURCE / "models/nano/hf", "-o", out], ["tokenize", NANO, "--text", "x"],
+                     ["chat", NANO, "-p", "x", "-n", "2"], ["--json", "chat", NANO, "-p", "x", "-n", "2"],
+                     ["bench", NANO, "-p", "8", "-n", "2", "-r", "1"], ["plan", NANO, "--device", profile],
+                     ["eval", NANO, "--text", text]):
             with open("/dev/full", "w") as full:
                 done = subprocess.run([THIMBLE, *map(str, args)], stdout=full, stderr=subprocess.PIPE, text=True)
             self.assertEqual(done.returncode, IO, f"{args}: {done.stderr}")
@@ -104,7 +110,7 @@ class BadInput(CliTest):
         for args in (["chat", NANO, "-p", "x", "--temp", "nan"], ["chat", NANO, "-p", "x", "-c", "100000"],
                      ["chat", NANO, "-p", "x", "--top-p", "1.5"], ["quantize", NANO, "o.gguf", "--scheme", "q9_z"],
                      ["chat", NANO, "-p", "x", "--template", "nonsense"], ["nonsense"], ["bench", NANO, "--isa", "vax"],
-                     ["bench", "--shape", "gpt-7", "--type", "q4_k_m"], []):
+                     ["bench", "--shape", "gpt-7", "--type", "q4_k_m"], ["bench", NANO, "--type", "q8_0"], []):
             self.expect(USAGE, *args, cwd=self.folder)
         self.assertEqual(self.files(), [])
 
