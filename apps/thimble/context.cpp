@@ -1,5 +1,7 @@
-// Progress on standard error: a bar that redraws itself on a terminal, a line every few seconds in a pipe.
+// Progress and log on standard error: a bar that redraws itself on a terminal, a line every few seconds in a pipe.
 #include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -51,11 +53,28 @@ class ProgressPrinter {
   Clock::time_point last_ = start_;
 };
 
+// Diagnostics go to standard error, so that --json output stays one document.
+LogFn make_log(bool quiet, int verbose) {
+  auto logger = std::make_shared<spdlog::logger>("thimble", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  logger->set_pattern("thimble: %^%l%$: %v");
+  logger->set_level(quiet          ? spdlog::level::off
+                    : verbose >= 2 ? spdlog::level::debug
+                    : verbose == 1 ? spdlog::level::info
+                                   : spdlog::level::warn);
+  return [logger](LogLevel level, std::string_view message) {
+    const auto as_spdlog = level == LogLevel::debug  ? spdlog::level::debug
+                           : level == LogLevel::info ? spdlog::level::info
+                                                     : spdlog::level::warn;
+    logger->log(as_spdlog, spdlog::string_view_t(message.data(), message.size()));
+  };
+}
+
 }  // namespace
 
 Task Context::task() const {
   Task task;
   task.cancel = cancel;
+  task.log = make_log(quiet, verbose);
   if (!quiet) {
     auto printer = std::make_shared<ProgressPrinter>(::isatty(STDERR_FILENO) == 1);
     task.progress = [printer](uint64_t done, uint64_t total, std::string_view label) {

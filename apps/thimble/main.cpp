@@ -36,7 +36,8 @@ int run(int argc, char** argv) {
   Context context;
   context.cancel = &g_cancel;
   app.add_flag("--json", context.json, "print one JSON document for machines");
-  app.add_flag("-q,--quiet", context.quiet, "no progress");
+  CLI::Option* quiet = app.add_flag("-q,--quiet", context.quiet, "no progress, no warnings");
+  app.add_flag("-v,--verbose", context.verbose, "say what is done and reused; twice: every decision")->excludes(quiet);
   app.add_option("-t,--threads", context.n_threads, "threads; 0: every usable processor")->check(CLI::Range(0, 1024));
 
   add_squeeze(app, context);

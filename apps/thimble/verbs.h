@@ -13,12 +13,14 @@ namespace thimble::cli {
 /// What all verbs share, filled from the global flags before a verb runs.
 struct Context {
   bool json = false;              // --json: one JSON document on standard output, nothing else
-  bool quiet = false;             // --quiet: no progress
+  bool quiet = false;             // --quiet: no progress, no warnings
+  int verbose = 0;                // -v: steps; -vv: every decision
   int n_threads = 0;              // --threads; 0: every usable processor
   CancelToken* cancel = nullptr;  // set by Ctrl-C
   int exit_code = 0;              // a verb may set one of the documented codes without an error
 
-  /// Progress bar on a terminal, a line every few seconds in a pipe, on standard error; with cancellation.
+  /// Progress bar on a terminal, a line every few seconds in a pipe, and log lines, all on standard error; with
+  /// cancellation.
   Task task() const;
   int threads() const noexcept;
 };

@@ -1,4 +1,4 @@
-// Progress and cancellation of anything that takes longer than two seconds. The library reports; the caller draws.
+// Progress, log and cancellation of anything that takes longer than two seconds. The library reports; the caller draws.
 #pragma once
 
 #include <atomic>
@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace thimble {
 
@@ -26,13 +27,19 @@ class CancelToken {
   static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 };
 
-/// What long-running functions take: either member may be left empty.
+/// What long-running functions take: any member may be left empty.
 struct Task {
   ProgressFn progress;
+  LogFn log;
   const CancelToken* cancel = nullptr;
 
   void report(uint64_t done, uint64_t total, std::string_view label) const {
     if (progress) progress(done, total, label);
+  }
+  /// Formats by fmt only when somebody listens.
+  template <typename... Args>
+  void say(LogLevel level, fmt::format_string<Args...> format, Args&&... args) const {
+    if (log) log(level, fmt::format(format, std::forward<Args>(args)...));
   }
   bool cancelled() const noexcept { return cancel != nullptr && cancel->cancelled(); }
   /// Errors: cancelled, when cancellation was asked for.

@@ -155,7 +155,7 @@ class Sweep {
  public:
   Sweep(std::span<const FidelityModel> models, const std::shared_ptr<const Engine>& reference, const std::string& text,
         const FidelitySettings& settings, const Task& task)
-      : models_(models), reference_(reference), settings_(settings), task_(task), cancel_{{}, task.cancel} {
+      : models_(models), reference_(reference), settings_(settings), task_(task), cancel_{{}, {}, task.cancel} {
     const Engine& tokenizing = reference ? *reference : *models.front().engine;
     if (reference) {
       for (const FidelityModel& m : models) check_vocabularies(*m.engine, *reference);

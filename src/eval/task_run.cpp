@@ -61,7 +61,7 @@ class SessionAnswerer {
  public:
   SessionAnswerer(std::shared_ptr<const Engine> engine, const TaskSet& task, const Prompts& prompts,
                   const SessionOptions& options, const Task& progress)
-      : task_(task), prompts_(prompts), cancel_{{}, progress.cancel}, session_(std::move(engine), options) {}
+      : task_(task), prompts_(prompts), cancel_{{}, {}, progress.cancel}, session_(std::move(engine), options) {}
 
   Answer answer(size_t index) {
     feed_prompt(prompts_.tokens[index]);

@@ -119,6 +119,22 @@ std::span<const float> importance_of(const Importance& importance, const GgufTen
   return values;
 }
 
+// One warning for all fallbacks: a model whose width does not fit the k-quants has hundreds of them.
+void say_choices(const QuantizeResult& result, const Recipe& recipe, const Task& task) {
+  size_t n_fallbacks = 0;
+  const QuantizedTensor* first = nullptr;
+  for (const QuantizedTensor& tensor : result.tensors) {
+    task.say(LogLevel::debug, "{}: {} as {}: {}", recipe.name, tensor.name, traits(tensor.to).name, tensor.reason);
+    if (tensor.reason.find("fallback") == std::string::npos) continue;
+    ++n_fallbacks;
+    if (first == nullptr) first = &tensor;
+  }
+  if (first != nullptr) {
+    task.say(LogLevel::warning, "{}: {} of {} tensors got another type than the scheme's, the first is {} as {} ({})",
+             recipe.name, n_fallbacks, result.tensors.size(), first->name, traits(first->to).name, first->reason);
+  }
+}
+
 }  // namespace
 
 QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool has_importance) {
@@ -131,6 +147,7 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
   refuse_overwriting(input, output_path);
   uint64_t total = 0;
   for (const GgufTensor& tensor : input.tensors()) total += static_cast<uint64_t>(tensor.view.n_elements());
+  say_choices(plan.result, recipe, task);
   GgufWriter writer(output_path, plan.metadata, plan.tensors);
   RowConverter converter(pool, task);
   uint64_t done = 0;

@@ -228,6 +228,33 @@ TEST(Quantize, TheResultDoesNotDependOnThreads) {
   EXPECT_EQ(read_file(folder / "a.gguf", 1 << 24), read_file(folder / "b.gguf", 1 << 24));
 }
 
+TEST(Quantize, SaysEveryChoiceAndWarnsOnceOfFallbacks) {
+  const Folder folder;
+  std::vector<TinyTensor> tensors = tiny_tensors(TensorType::f32);
+  ThreadPool pool(1);
+  std::vector<std::string> choices;
+  std::vector<std::string> warnings;
+  Task task;
+  task.log = [&](LogLevel level, std::string_view message) {
+    (level == LogLevel::warning ? warnings : choices).emplace_back(message);
+  };
+  write_tiny(folder / "in.gguf", tensors);
+  quantize(GgufFile::open(folder / "in.gguf"), folder / "out.gguf", recipe_from_scheme("q4_k_m"), {}, pool, task);
+  EXPECT_EQ(choices.size(), tensors.size());
+  EXPECT_TRUE(warnings.empty());
+
+  // Two matrices whose width no k-quant fits.
+  for (TinyTensor& t : tensors) {
+    if (t.plan.name != "blk.0.attn_q.weight" && t.plan.name != "blk.1.attn_q.weight") continue;
+    t.plan.ne[0] = 32;
+    t.values.resize(static_cast<size_t>(32 * t.plan.ne[1]));
+  }
+  write_tiny(folder / "narrow.gguf", tensors);
+  quantize(GgufFile::open(folder / "narrow.gguf"), folder / "out.gguf", recipe_from_scheme("q4_k_m"), {}, pool, task);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("2 of " + std::to_string(tensors.size()) + " tensors"), std::string::npos) << warnings[0];
+}
+
 TEST(Quantize, Bf16AndF32SourcesAndImportance) {
   const Folder folder;
   ThreadPool pool(2);

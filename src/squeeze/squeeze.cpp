@@ -90,6 +90,7 @@ class Squeeze {
   Task part(const Phase& phase, double at, double width, std::string label) const {
     Task out;
     out.cancel = task_.cancel;
+    out.log = task_.log;
     if (!task_.progress) return out;
     const double from = phase.from + at * (phase.to - phase.from);
     const double span = width * (phase.to - phase.from);
@@ -145,7 +146,11 @@ class Squeeze {
 
   bool is_finished(const std::string& key, const std::string& path) const {
     const std::optional<std::string> hash = journal_->find(key);
-    return hash && fs::is_regular_file(path) && Json(file_hash(path)).dump() == *hash;
+    if (!hash) return false;
+    const bool intact = fs::is_regular_file(path) && Json(file_hash(path)).dump() == *hash;
+    if (intact) task_.say(LogLevel::info, "{}: taken from an earlier run", path);
+    if (!intact) task_.say(LogLevel::warning, "{}: missing or changed since an earlier run, made again", path);
+    return intact;
   }
 
   void remember(const std::string& key, const std::string& hash) {
@@ -166,6 +171,7 @@ class Squeeze {
       c.body_bits_per_weight = planned.body_bits_per_weight;
       c.plan = plan(planned_footprint(planned, footprint_.config));
       c.excluded = reason_to_exclude(c.plan);
+      if (!c.excluded.empty()) task_.say(LogLevel::info, "{}: {}", c.recipe.name, c.excluded);
     }
   }
 
