@@ -25,15 +25,19 @@ static_assert(sizeof(ActivationGroup) == 320);
 
 /// out[c * out_stride + r] = sum over i < k of weights[r][i] * activations[c][i].
 struct MatmulArgs {
-  const std::byte* weights;  // [n_rows] rows in stock GGUF block layout, any alignment
-  size_t weight_stride;      // bytes from row to row
-  const std::byte* x;        // [n_cols] rows in the kernel's layout, 64-byte aligned for the q8 layouts
-  size_t x_stride;           // bytes from row to row
-  float* out;                // [n_cols, out_stride], n_rows used of each row
-  size_t out_stride;         // floats from column to column
+  // Stock: [n_rows] rows in GGUF block layout, any alignment, `weight_stride` bytes from row to row.
+  // Packed: panels of packed_layout.h, 64-byte aligned, `weight_stride` bytes from panel to panel; the first row is the
+  // first of a panel. Only kernels with packed_lanes > 0 read these.
+  const std::byte* weights;
+  size_t weight_stride;
+  const std::byte* x;  // [n_cols] rows in the kernel's layout, 64-byte aligned for the q8 layouts
+  size_t x_stride;     // bytes from row to row
+  float* out;          // [n_cols, out_stride], n_rows used of each row
+  size_t out_stride;   // floats from column to column
   int64_t n_rows;
   int64_t n_cols;
   int64_t k;  // a multiple of the weight type's block
+  bool packed = false;
 };
 
 using MatmulFn = void (*)(const MatmulArgs& args) noexcept;

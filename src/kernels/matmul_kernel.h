@@ -20,8 +20,9 @@ struct MatmulKernel {
   Isa isa;
   std::string_view name;  // function name = file name
   MatmulFn function;
-  int row_tile;     // rows that share one pass: split work at multiples of it
-  int column_tile;  // columns that are multiplied per load of a weight
+  int row_tile;          // rows that share one pass: split work at multiples of it
+  int column_tile;       // columns that are multiplied per load of a weight
+  int packed_lanes = 0;  // rows of the packed panels it also reads (packed_layout.h); 0: only the GGUF layout
 };
 
 /// Every kernel of this build.

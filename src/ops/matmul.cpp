@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "kernels/matmul_kernel.h"
+#include "kernels/packed_layout.h"
 #include "kernels/vector_kernel.h"
 #include "ops/ops.h"
 
@@ -37,7 +38,7 @@ Input quantize_input(const Backend& backend, ActivationLayout layout, const floa
 
 // Rows of one work item: enough to amortize handing it out, few enough that the last ones balance the threads.
 int64_t rows_per_item(const Weight& weight, int n_threads) noexcept {
-  const int64_t tile = weight.kernel->row_tile;
+  const int64_t tile = weight.packed != nullptr ? weight.kernel->packed_lanes : weight.kernel->row_tile;
   const int64_t share = weight.n_out() / (static_cast<int64_t>(n_threads) * 8);
   return std::clamp<int64_t>(share / tile, 1, 16) * std::max<int64_t>(tile, 4);
 }
@@ -45,15 +46,20 @@ int64_t rows_per_item(const Weight& weight, int n_threads) noexcept {
 void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tokens, int64_t begin,
                    int64_t end) noexcept {
   const Weight& w = *output.weight;
-  const kernels::MatmulArgs args = {.weights = w.view.row(begin),
-                                    .weight_stride = w.view.row_bytes(),
-                                    .x = input.data,
-                                    .x_stride = input.stride,
-                                    .out = output.out + begin,
-                                    .out_stride = static_cast<size_t>(w.n_out()),
-                                    .n_rows = end - begin,
-                                    .n_cols = n_tokens,
-                                    .k = w.n_in()};
+  const bool packed = w.packed != nullptr;
+  const int lanes = w.kernel->packed_lanes;
+  const size_t panel = packed ? kernels::packed_panel_bytes(w.view.type, lanes, w.n_in()) : 0;
+  const kernels::MatmulArgs args = {
+      .weights = packed ? w.packed + static_cast<size_t>(begin / lanes) * panel : w.view.row(begin),
+      .weight_stride = packed ? panel : w.view.row_bytes(),
+      .x = input.data,
+      .x_stride = input.stride,
+      .out = output.out + begin,
+      .out_stride = static_cast<size_t>(w.n_out()),
+      .n_rows = end - begin,
+      .n_cols = n_tokens,
+      .k = w.n_in(),
+      .packed = packed};
   w.kernel->function(args);
   if (output.bias == nullptr) return;
   for (int64_t t = 0; t < n_tokens; ++t) {

@@ -31,12 +31,27 @@ Backend make_backend(ThreadPool& pool, kernels::Isa isa);
 struct Weight {
   TensorView view;                                // ne = {n_in, n_out, 1, 1}; null data when absent
   const kernels::MatmulKernel* kernel = nullptr;  // chosen by prepare_weight
+  const std::byte* packed = nullptr;              // panels that the kernel reads instead of view.data, or null
   int64_t n_in() const noexcept { return view.ne[0]; }
   int64_t n_out() const noexcept { return view.ne[1]; }
 };
 
-/// Errors: unsupported when no kernel multiplies by this type.
+/// Multiplies straight from the GGUF layout. Errors: unsupported when no kernel multiplies by this type.
 Weight prepare_weight(const TensorView& view, kernels::Isa isa);
+
+/// Rows per panel of the packed form that `isa` reads for this type, or 0 when it reads only the GGUF layout.
+int packed_lanes(TensorType type, kernels::Isa isa);
+
+/// Bytes of the packed form of `view` for `isa`: whole panels, so a little more than view.data when rows do not fill
+/// the last one. 0 when there is none. Errors: as prepare_weight.
+size_t packed_bytes(const TensorView& view, kernels::Isa isa);
+
+/// Packs panels [begin, end) of `view` to `out` (panel `begin` at its start).
+void pack_panels(const TensorView& view, kernels::Isa isa, int64_t begin, int64_t end, std::byte* out) noexcept;
+
+/// Multiplies from `packed` [packed_bytes(view, isa)], 64-byte aligned, made by pack_panels for the same isa's lanes;
+/// it must outlive the weight. `view` gives type and shape; its data is not read again. Errors: as prepare_weight.
+Weight prepare_packed_weight(const TensorView& view, kernels::Isa isa, const std::byte* packed);
 
 /// Activations converted once per matmul input to the layouts kernels read (int8 blocks or floats).
 class ActivationBuffer {
