@@ -1,4 +1,6 @@
 // Entry point: global flags, Ctrl-C, and the one place where an Error becomes a message and an exit code.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -19,6 +21,16 @@ void on_interrupt(int signal_number) {
   g_cancel.cancel();
   // A second Ctrl-C ends the process the ordinary way, should the work not be looking.
   std::signal(signal_number, SIG_DFL);
+}
+
+// A mapped file that another process cuts short has no bytes behind its last pages: the processor reports that here and
+// nowhere else. Nothing can be unwound from a signal handler, so the message is written raw and the process ends.
+void on_bus_error(int) {
+  constexpr char kMessage[] =
+      "thimble: io: a mapped file cannot be read any more: it became shorter, or its disk failed, while it was in "
+      "use\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  ::_exit(kExitIo);
 }
 
 int report(ErrorCode code, const char* message) {
@@ -75,5 +87,6 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, thimble::cli::on_interrupt);
   std::signal(SIGTERM, thimble::cli::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGBUS, thimble::cli::on_bus_error);
   return thimble::cli::run(argc, argv);
 }

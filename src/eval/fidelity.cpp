@@ -42,12 +42,8 @@ Chunks cut_text(const Engine& engine, const std::string& text, int64_t n_ctx) {
     fail(ErrorCode::invalid_argument, "{}: found chunks of {} tokens, expected 4 to {}, the trained context", source,
          n_ctx, engine.config().n_ctx_train);
   }
-  const std::vector<TokenId> all = engine.tokenizer().encode_prompt(text, SpecialTokens::as_text);
+  const std::vector<TokenId> all = tokenize_for_chunks(engine.tokenizer(), text, n_ctx, source);
   const size_t step = static_cast<size_t>(n_ctx);
-  if (all.size() < step) {
-    fail(ErrorCode::invalid_argument, "{}: the text has {} tokens, expected at least one chunk of {}", source,
-         all.size(), n_ctx);
-  }
   Chunks out;
   out.first_scored = n_ctx / 2;
   for (size_t at = 0; at + step <= all.size(); at += step) {
@@ -243,6 +239,16 @@ double kl_divergence(std::span<const float> reference_logits, std::span<const fl
   std::vector<float> log_p;
   for (const float l : reference_logits) log_p.push_back(static_cast<float>(l - normaliser));
   return divergence(log_p, logits, log_normaliser(logits));
+}
+
+std::vector<TokenId> tokenize_for_chunks(const Tokenizer& tokenizer, const std::string& text, int64_t n_ctx,
+                                         const std::string& source) {
+  std::vector<TokenId> tokens = tokenizer.encode_prompt(text, SpecialTokens::as_text);
+  if (static_cast<int64_t>(tokens.size()) < n_ctx) {
+    fail(ErrorCode::invalid_argument, "{}: the text has {} tokens, expected at least one chunk of {}", source,
+         tokens.size(), n_ctx);
+  }
+  return tokens;
 }
 
 FidelityResult summarise(std::span<const ChunkScore> chunks) {

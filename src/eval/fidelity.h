@@ -45,6 +45,11 @@ FidelityResult measure_fidelity(const std::shared_ptr<const Engine>& model,
                                 const std::shared_ptr<const Engine>& reference, const std::string& text, int64_t n_ctx,
                                 ops::KvType kv, const Task& task = {});
 
+/// Tokens of `text` as chunks are cut from them. For callers that want to know before long work whether a text will do.
+/// Errors: invalid_argument, naming `source`, when they do not fill one chunk of n_ctx.
+std::vector<TokenId> tokenize_for_chunks(const Tokenizer& tokenizer, const std::string& text, int64_t n_ctx,
+                                         const std::string& source);
+
 struct FidelityModel {
   std::shared_ptr<const Engine> engine;
   std::string key;  // identifies model and settings in the journal

@@ -128,6 +128,9 @@ class Squeeze {
     base.body_bits_per_weight = bits.body;
     footprint_ = footprint(*float_);
     base.plan = plan(footprint_);
+    if (!text_.empty()) {
+      (void)tokenize_for_chunks(Tokenizer(*float_), text_, fidelity_settings().n_ctx, options_.text);
+    }
     const std::string file_name = fs::path(options_.model).filename().string();
     result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
   }

@@ -199,6 +199,12 @@ TEST_F(SqueezeRun, BadInputsAreRefusedBeforeAnyWork) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
+TEST_F(SqueezeRun, ATooShortTextIsRefusedBeforeQuantizing) {
+  write("text.txt", "too short");
+  EXPECT_EQ(error_of(), ErrorCode::invalid_argument);
+  for (const auto& entry : fs::directory_iterator(folder_ / "out/work")) EXPECT_NE(entry.path().extension(), ".gguf");
+}
+
 TEST_F(SqueezeRun, TheFloatModelIsNeverOverwritten) {
   const std::string before = file_hash(options_.model);
   fs::create_directories(folder_ / "out");

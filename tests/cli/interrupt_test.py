@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from thimble_cli import CANCELLED, CANNOT_TELL, NANO, OK, SOURCE, THIMBLE, CliTest
+from thimble_cli import CANCELLED, CANNOT_TELL, IO, NANO, OK, SOURCE, THIMBLE, CliTest
 
 
 class Interrupt(CliTest):
@@ -31,11 +31,11 @@ class Interrupt(CliTest):
         self.assertEqual(process.returncode, CANCELLED, error)
         self.assertEqual(self.files(), [])
 
-    def chat_at_the_prompt(self):
+    def chat_at_the_prompt(self, model=NANO):
         """A chat on a terminal that waits for its first line: process id and the terminal's other end."""
         pid, terminal = pty.fork()
         if pid == 0:
-            os.execv(THIMBLE, [THIMBLE, "chat", str(NANO)])
+            os.execv(THIMBLE, [THIMBLE, "chat", str(model)])
         self.addCleanup(os.close, terminal)
         self.read_until(terminal, b"> ")
         return pid, terminal
@@ -54,6 +54,15 @@ class Interrupt(CliTest):
             self.assertIn(b"stop]", self.read_until(terminal, b"\n> "))
             os.kill(pid, signal_number)
             self.assertEqual(os.waitpid(pid, 0)[1], signal_number)
+
+    def test_model_cut_short_while_it_is_in_use_is_an_error_not_a_crash(self):
+        model = self.folder / "model.gguf"
+        model.write_bytes(NANO.read_bytes())
+        pid, terminal = self.chat_at_the_prompt(model)
+        os.truncate(model, 4096)
+        os.write(terminal, b"hi\n")
+        self.read_until(terminal, b"became shorter")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), IO)
 
     def test_squeeze_goes_on_after_a_kill(self):
         candidates = self.folder / "candidates.toml"
