@@ -31,6 +31,7 @@ CpuFeatures detect() noexcept {
   const unsigned long hwcap = getauxval(AT_HWCAP);
   f.neon = true;
   f.neon_dotprod = (hwcap & HWCAP_ASIMDDP) != 0 && (hwcap & HWCAP_ASIMDHP) != 0;
+  f.neon_i8mm = (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
 #endif
   return f;
 }

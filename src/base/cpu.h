@@ -9,7 +9,8 @@ struct CpuFeatures {
   bool avx2 = false;         // with FMA and F16C
   bool avx512_vnni = false;  // with F, BW, VL, DQ
   bool neon = false;
-  bool neon_dotprod = false;
+  bool neon_dotprod = false;  // with half-precision arithmetic
+  bool neon_i8mm = false;     // 8-bit integer matrix products
 };
 
 /// Features of the processor and operating system this process runs on.

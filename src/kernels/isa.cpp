@@ -11,11 +11,12 @@ struct IsaName {
   Isa isa;
   std::string_view name;
 };
-constexpr std::array<IsaName, 5> kNames = {{{Isa::scalar, "scalar"},
+constexpr std::array<IsaName, 6> kNames = {{{Isa::scalar, "scalar"},
                                             {Isa::avx2, "avx2"},
                                             {Isa::avx512_vnni, "avx512_vnni"},
                                             {Isa::neon, "neon"},
-                                            {Isa::neon_dotprod, "neon_dotprod"}}};
+                                            {Isa::neon_dotprod, "neon_dotprod"},
+                                            {Isa::neon_i8mm, "neon_i8mm"}}};
 
 }  // namespace
 
@@ -34,7 +35,7 @@ std::optional<Isa> isa_from_name(std::string_view name) noexcept {
 }
 
 Isa best_isa(const CpuFeatures& cpu) noexcept {
-  for (const Isa isa : {Isa::avx512_vnni, Isa::avx2, Isa::neon_dotprod, Isa::neon}) {
+  for (const Isa isa : {Isa::avx512_vnni, Isa::avx2, Isa::neon_i8mm, Isa::neon_dotprod, Isa::neon}) {
     if (supports(cpu, isa)) return isa;
   }
   return Isa::scalar;
@@ -52,6 +53,8 @@ bool supports(const CpuFeatures& cpu, Isa isa) noexcept {
       return cpu.neon;
     case Isa::neon_dotprod:
       return cpu.neon && cpu.neon_dotprod;
+    case Isa::neon_i8mm:
+      return cpu.neon && cpu.neon_dotprod && cpu.neon_i8mm;
   }
   return false;
 }
@@ -62,6 +65,8 @@ std::vector<Isa> fallbacks(Isa isa) {
       return {Isa::avx512_vnni, Isa::avx2, Isa::scalar};
     case Isa::avx2:
       return {Isa::avx2, Isa::scalar};
+    case Isa::neon_i8mm:
+      return {Isa::neon_i8mm, Isa::neon_dotprod, Isa::neon, Isa::scalar};
     case Isa::neon_dotprod:
       return {Isa::neon_dotprod, Isa::neon, Isa::scalar};
     case Isa::neon:

@@ -11,9 +11,9 @@
 
 namespace thimble::kernels {
 
-enum class Isa : uint8_t { scalar, avx2, avx512_vnni, neon, neon_dotprod };
+enum class Isa : uint8_t { scalar, avx2, avx512_vnni, neon, neon_dotprod, neon_i8mm };
 
-/// "scalar", "avx2", "avx512_vnni", "neon", "neon_dotprod".
+/// "scalar", "avx2", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm".
 std::string_view isa_name(Isa isa) noexcept;
 std::optional<Isa> isa_from_name(std::string_view name) noexcept;
 

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 namespace thimble::kernels {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod};
+constexpr Isa kAll[] = {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm};
 
 TEST(Isa, NamesRoundTrip) {
   for (const Isa isa : kAll) EXPECT_EQ(isa_from_name(isa_name(isa)), isa);
@@ -35,7 +37,18 @@ TEST(Isa, BestFollowsFeatures) {
   EXPECT_EQ(best_isa(arm), Isa::neon);
   arm.neon_dotprod = true;
   EXPECT_EQ(best_isa(arm), Isa::neon_dotprod);
+  EXPECT_FALSE(supports(arm, Isa::neon_i8mm));
+  arm.neon_i8mm = true;
+  EXPECT_EQ(best_isa(arm), Isa::neon_i8mm);
   EXPECT_FALSE(supports(arm, Isa::avx2));
+}
+
+// Whoever knows the machine says what it must be found to be: scripts/qemu_tests for every CPU model, and fails when
+// this test was not among those that passed.
+TEST(Isa, HostIsTheExpectedOne) {
+  const char* expected = std::getenv("THIMBLE_EXPECT_ISA");
+  if (expected == nullptr) GTEST_SKIP() << "THIMBLE_EXPECT_ISA does not name the instruction set of this machine";
+  EXPECT_EQ(isa_name(best_isa(host_cpu())), expected);
 }
 
 }  // namespace

@@ -56,6 +56,18 @@ void matmul_iq4_xs_avx512_vnni(const MatmulArgs& args) noexcept;
 void matmul_f32_neon(const MatmulArgs& args) noexcept;
 void matmul_f16_neon(const MatmulArgs& args) noexcept;
 void matmul_bf16_neon(const MatmulArgs& args) noexcept;
+void matmul_q8_0_neon(const MatmulArgs& args) noexcept;
+void matmul_q4_0_neon(const MatmulArgs& args) noexcept;
+void matmul_q4_1_neon(const MatmulArgs& args) noexcept;
+void matmul_q5_0_neon(const MatmulArgs& args) noexcept;
+void matmul_q5_1_neon(const MatmulArgs& args) noexcept;
+void matmul_iq4_nl_neon(const MatmulArgs& args) noexcept;
+void matmul_q2_k_neon(const MatmulArgs& args) noexcept;
+void matmul_q3_k_neon(const MatmulArgs& args) noexcept;
+void matmul_q4_k_neon(const MatmulArgs& args) noexcept;
+void matmul_q5_k_neon(const MatmulArgs& args) noexcept;
+void matmul_q6_k_neon(const MatmulArgs& args) noexcept;
+void matmul_iq4_xs_neon(const MatmulArgs& args) noexcept;
 
 void matmul_q8_0_neon_dotprod(const MatmulArgs& args) noexcept;
 void matmul_q4_0_neon_dotprod(const MatmulArgs& args) noexcept;
@@ -69,5 +81,18 @@ void matmul_q4_k_neon_dotprod(const MatmulArgs& args) noexcept;
 void matmul_q5_k_neon_dotprod(const MatmulArgs& args) noexcept;
 void matmul_q6_k_neon_dotprod(const MatmulArgs& args) noexcept;
 void matmul_iq4_xs_neon_dotprod(const MatmulArgs& args) noexcept;
+
+void matmul_q8_0_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q4_0_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q4_1_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q5_0_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q5_1_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_iq4_nl_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q2_k_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q3_k_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q4_k_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q5_k_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_q6_k_neon_i8mm(const MatmulArgs& args) noexcept;
+void matmul_iq4_xs_neon_i8mm(const MatmulArgs& args) noexcept;
 
 }  // namespace thimble::kernels

@@ -323,7 +323,7 @@ TEST(MatmulSelect, NamesFollowTypeAndInstructionSet) {
 }
 
 TEST(MatmulSelect, NeverChoosesAnInstructionSetOutsideTheFallbacks) {
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod}) {
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
     const std::vector<Isa> allowed = fallbacks(isa);
     for (const TypeTraits& type : all_types()) {
       const MatmulKernel* kernel = select(type.type, isa);
@@ -331,6 +331,29 @@ TEST(MatmulSelect, NeverChoosesAnInstructionSetOutsideTheFallbacks) {
       EXPECT_NE(std::find(allowed.begin(), allowed.end(), kernel->isa), allowed.end()) << kernel->name;
       EXPECT_EQ(kernel->layout, scalar_kernel(type.type).layout) << kernel->name;
     }
+  }
+}
+
+// What each ARM machine is given: its own kernels for every quantized type, and for plain types those of NEON, which
+// gain nothing from integer products. On other machines these kernels do not exist and selection ends at scalar.
+TEST(MatmulSelect, ArmProcessorsGetTheKernelsOfTheirFeatures) {
+  CpuFeatures cpu;
+  cpu.neon = true;
+  const auto chosen = [&](TensorType type) { return select(type, best_isa(cpu))->isa; };
+#if defined(__aarch64__)
+  const Isa plain = Isa::neon;
+  const Isa expected[] = {Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm};
+#else
+  const Isa plain = Isa::scalar;
+  const Isa expected[] = {Isa::scalar, Isa::scalar, Isa::scalar};
+#endif
+  for (const Isa isa : expected) {
+    for (const TypeTraits& type : all_types()) {
+      if (type.decode == nullptr) continue;
+      EXPECT_EQ(chosen(type.type), type.is_quantized ? isa : plain) << type.name;
+    }
+    cpu.neon_i8mm = cpu.neon_dotprod;
+    cpu.neon_dotprod = true;
   }
 }
 

@@ -60,6 +60,7 @@ struct VectorKernels {
 extern const VectorKernels kVectorScalar;
 extern const VectorKernels kVectorAvx2;
 extern const VectorKernels kVectorAvx512Vnni;
+extern const VectorKernels kVectorNeon;
 extern const VectorKernels kVectorNeonDotprod;
 
 }  // namespace thimble::kernels

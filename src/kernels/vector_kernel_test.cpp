@@ -19,7 +19,7 @@ namespace {
 
 std::vector<Isa> host_isas() {
   std::vector<Isa> list;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod}) {
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
     if (supports(host_cpu(), isa)) list.push_back(isa);
   }
   return list;
@@ -54,7 +54,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 TEST(VectorSelect, ForcedInstructionSetIsTheOneThatIsUsed) {
   for (const Isa isa : host_isas()) {
-    if (isa == Isa::scalar || isa == Isa::neon) {
+    if (isa == Isa::scalar) {
       EXPECT_EQ(select_vector(isa), &kVectorScalar);
     } else {
       EXPECT_NE(select_vector(isa), &kVectorScalar) << isa_name(isa);

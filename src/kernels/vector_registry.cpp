@@ -16,6 +16,7 @@ constexpr Row kRows[] = {
     {Isa::avx2, &kVectorAvx2},
     {Isa::avx512_vnni, &kVectorAvx512Vnni},
 #elif defined(__aarch64__)
+    {Isa::neon, &kVectorNeon},
     {Isa::neon_dotprod, &kVectorNeonDotprod},
 #endif
 };

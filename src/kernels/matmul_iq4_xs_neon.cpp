@@ -1,0 +1,14 @@
+// Matmul of IQ4_XS weights in NEON without extensions: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon.h"
+
+#include "kernels/expand_super.h"
+
+namespace thimble::kernels {
+
+void matmul_iq4_xs_neon(const MatmulArgs& a) noexcept {
+  matmul_panels<SuperKernel<PanelIQ4_XS>>(a);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,14 @@
+// Matmul of Q4_0 weights in NEON without extensions: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon.h"
+
+#include "kernels/expand_block.h"
+
+namespace thimble::kernels {
+
+void matmul_q4_0_neon(const MatmulArgs& a) noexcept {
+  matmul_panels<BlockKernel<PanelQ4_0>>(a);
+}
+
+}  // namespace thimble::kernels

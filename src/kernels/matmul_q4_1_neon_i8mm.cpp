@@ -1,0 +1,14 @@
+// Matmul of Q4_1 weights in NEON with 8-bit matrix products: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon_i8mm.h"
+
+#include "kernels/expand_block.h"
+
+namespace thimble::kernels {
+
+void matmul_q4_1_neon_i8mm(const MatmulArgs& a) noexcept {
+  matmul_panels<BlockKernel<PanelQ4_1>>(a);
+}
+
+}  // namespace thimble::kernels

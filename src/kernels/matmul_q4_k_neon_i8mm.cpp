@@ -1,0 +1,14 @@
+// Matmul of Q4_K weights in NEON with 8-bit matrix products: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon_i8mm.h"
+
+#include "kernels/expand_super.h"
+
+namespace thimble::kernels {
+
+void matmul_q4_k_neon_i8mm(const MatmulArgs& a) noexcept {
+  matmul_panels<SuperKernel<PanelQ4K>>(a);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,14 @@
+// Matmul of Q6_K weights in NEON without extensions: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon.h"
+
+#include "kernels/expand_super.h"
+
+namespace thimble::kernels {
+
+void matmul_q6_k_neon(const MatmulArgs& a) noexcept {
+  matmul_panels<SuperKernel<PanelQ6K>>(a);
+}
+
+}  // namespace thimble::kernels

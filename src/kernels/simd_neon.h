@@ -1,0 +1,74 @@
+// The vocabulary of panel kernels in NEON without extensions: simd_neon_base.h and products of bytes to halfwords.
+// Only for files compiled with that instruction set's flags; everything is in an anonymous namespace.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/simd_neon_base.h"
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int kColumns = 4;  // 16 sums of halfwords and dwords, two halves of the weights and a column fit 32 registers
+
+// Steps whose products fit one 16-bit sum: each adds one product of at most 127 times the largest weight byte to every
+// halfword. Weights of 128 fit twice (32,512), quants of four bits 17 times.
+template <class Type>
+constexpr int steps_per_sum() noexcept {
+  const int fit = 32767 / (Type::kMaxByte * 127);
+  return fit >= 8 ? 8 : (fit >= 4 ? 4 : (fit >= 2 ? 2 : 1));
+}
+
+// Sums of products of one column: halfwords of rows 0, 1 and 2, 3, and the dwords they are added to in pairs.
+struct NeonSums {
+  int16x8_t words[2];
+  int32x4_t pairs[2];
+};
+
+template <bool kFirst>
+inline void multiply_step(NeonSums& sums, int8x16_t w, int8x8_t x) noexcept {
+  sums.words[0] = kFirst ? vmull_s8(vget_low_s8(w), x) : vmlal_s8(sums.words[0], vget_low_s8(w), x);
+  sums.words[1] = kFirst ? vmull_high_s8(w, vcombine_s8(x, x)) : vmlal_high_s8(sums.words[1], w, vcombine_s8(x, x));
+}
+
+inline void fold_words(NeonSums& sums, bool first) noexcept {
+  for (int h = 0; h < 2; ++h) {
+    sums.pairs[h] = first ? vpaddlq_s16(sums.words[h]) : vpadalq_s16(sums.pairs[h], sums.words[h]);
+  }
+}
+
+/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
+template <class Type, int kSteps, int kCols, bool kScaled>
+inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
+  static_assert(kSteps % 4 == 0);
+  constexpr int kRun = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
+  NeonSums dots[kCols];
+#pragma GCC unroll 8
+  for (int s = 0; s < kSteps; ++s) {
+    const int8x16_t weights = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s));
+#pragma GCC unroll 4
+    for (int c = 0; c < kCols; ++c) {
+      int32_t bytes = 0;
+      __builtin_memcpy(&bytes, q[c] + at + 4 * s, 4);
+      const int8x8_t x = vreinterpret_s8_s32(vdup_n_s32(bytes));
+      if (s % kRun == 0) {
+        multiply_step<true>(dots[c], weights, x);
+      } else {
+        multiply_step<false>(dots[c], weights, x);
+      }
+      if (s % kRun == kRun - 1) fold_words(dots[c], s < kRun);
+    }
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < kCols; ++c) {
+    const int32x4_t rows = vpaddq_s32(dots[c].pairs[0], dots[c].pairs[1]);
+    sums[c] =
+        kScaled ? as_ints(vmlaq_s32(as_signed(sums[c]), rows, as_signed(scale))) : vaddq_u32(sums[c], as_ints(rows));
+  }
+}
+
+}  // namespace
+}  // namespace thimble::kernels
