@@ -2,126 +2,160 @@
 // says
 //   kBytes    of a block          kMaxByte  largest unsigned quant     kSigned  quants are signed bytes
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * q + m
-//   expand()  writes 8 steps of w, and d (and m) of each row, from the block at byte `at` of each row
-// Layouts are those of tensor/blocks.h.
+//   kFirstDword  bytes before the first whole dword: 2 when the block begins with an odd halfword
+//   scales()  d (and m) of each row    steps()  hands 8 steps of four elements of each row to the sink, in the form
+//             that is stored (stored_form below)
+// `in` is a reader of panel_reader.h at the block. Layouts are those of tensor/blocks.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/panel_matmul.h"
+#include "kernels/expand_bits.h"
+#include "kernels/panel_vector.h"
 #include "tensor/blocks.h"
 
 namespace thimble::kernels {
 namespace {
 
-// Values of kIq4Values, local so that no symbol with external linkage comes from a kernel file.
-static const int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+struct BlockScales {
+  Floats d;
+  Floats m;
+};
 
-inline void store_half(PanelRows& rows, size_t at, float* out) noexcept {
-  store_floats(out, half_to_floats(load_fields<uint16_t>(rows, at)));
+// Types without a minimum: m is not used.
+template <class Reader>
+THIMBLE_INLINE inline BlockScales one_half(Reader& in) noexcept {
+  const Floats d = in.half(0);
+  return {d, d};
 }
-inline void store_two_halves(PanelRows& rows, size_t at, float* low, float* high) noexcept {
-  const Ints both = load_fields<uint32_t>(rows, at);
-  store_floats(low, half_to_floats(both));
-  store_floats(high, half_to_floats(shr(both, 16)));
-}
-
-// Bit i of the low four bits of `v` to bit 0 of byte i.
-inline Ints spread_bits(Ints v) noexcept {
-  return bit_and(mul_ints(bit_and(v, splat(15)), splat(0x00204081u)), splat(0x01010101u));
+template <class Reader>
+THIMBLE_INLINE inline BlockScales two_halves(Reader& in) noexcept {
+  const Ints both = in.dword(0);
+  return {half_to_floats(both), half_to_floats(shr<16>(both))};
 }
 
-// 16 bytes of nibbles: elements 0..15 are the low ones, 16..31 the high ones.
-template <class Type>
-inline void expand_nibbles(PanelRows& rows, size_t at, uint8_t* w) noexcept {
+// Bit i of the low four bits of `v` to bit 4 of byte i.
+THIMBLE_INLINE inline Ints spread_fifth_bits(Ints v) noexcept {
+  return bit_and(mul_ints(bit_and(v, splat(15)), splat(0x02040810u)), splat(0x10101010u));
+}
+
+// 16 bytes of nibbles at `at`: elements 0..15 are the low ones, 16..31 the high ones.
+template <class Reader, class Sink>
+THIMBLE_INLINE inline void nibble_steps(Reader& in, size_t at, Sink& sink) noexcept {
   Ints chunk[4];
-  load_chunk(rows, at, chunk);
-  for (int t = 0; t < 4; ++t) {
-    put_step<Type>(w, t, bit_and(chunk[t], splat(0x0F0F0F0Fu)));
-    put_step<Type>(w, t + 4, bit_and(shr(chunk[t], 4), splat(0x0F0F0F0Fu)));
-  }
+  in.chunk(at, chunk);
+  unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+    sink.template step<t.value>(low_nibbles(chunk[t.value]));
+    sink.template step<t.value + 4>(high_nibbles(chunk[t.value]));
+  });
 }
 
-// The same with the fifth bits in 32 bits at `high_at`.
-template <class Type>
-inline void expand_nibbles_and_bits(PanelRows& rows, size_t at, size_t high_at, uint8_t* w) noexcept {
+// The same with the fifth bits in the 32 bits before them.
+template <class Reader, class Sink>
+THIMBLE_INLINE inline void nibble_and_bit_steps(Reader& in, size_t at, Sink& sink) noexcept {
+  const Ints high = in.dword(at - 4);
   Ints chunk[4];
-  load_chunk(rows, at, chunk);
-  const Ints high = load_fields<uint32_t>(rows, high_at);
-  for (int t = 0; t < 4; ++t) {
-    const Ints first = bit_and(chunk[t], splat(0x0F0F0F0Fu));
-    const Ints second = bit_and(shr(chunk[t], 4), splat(0x0F0F0F0Fu));
-    put_step<Type>(w, t, bit_or(first, shl(spread_bits(shr(high, 4 * t)), 4)));
-    put_step<Type>(w, t + 4, bit_or(second, shl(spread_bits(shr(high, 4 * t + 16)), 4)));
-  }
+  in.chunk(at, chunk);
+  unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+    const Ints first = spread_fifth_bits(shr<4 * t.value>(high));
+    const Ints second = spread_fifth_bits(shr<4 * t.value + 16>(high));
+    sink.template step<t.value>(bit_or(low_nibbles(chunk[t.value]), first));
+    sink.template step<t.value + 4>(bit_or(high_nibbles(chunk[t.value]), second));
+  });
 }
 
 struct PanelQ8_0 {
-  static constexpr size_t kBytes = sizeof(BlockQ8_0);
+  static constexpr size_t kBytes = sizeof(BlockQ8_0), kFirstDword = 2;
   static constexpr int kMaxByte = 128, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
-    Ints chunk[8];
-    load_chunk(rows, at + 2, chunk);
-    load_chunk(rows, at + 18, chunk + 4);
-    for (int t = 0; t < 8; ++t) put_step<PanelQ8_0>(w, t, chunk[t]);
-    store_half(rows, at, d);
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return one_half(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    unroll<0, 2>([&](auto c) THIMBLE_INLINE {
+      Ints chunk[4];
+      in.chunk(2 + 16 * c.value, chunk);
+      unroll<0, 4>([&](auto t)
+                       THIMBLE_INLINE { sink.template step<4 * c.value + t.value>(stored_form(chunk[t.value])); });
+    });
   }
 };
 
 struct PanelQ4_0 {
-  static constexpr size_t kBytes = sizeof(BlockQ4_0);
+  static constexpr size_t kBytes = sizeof(BlockQ4_0), kFirstDword = 2;
   static constexpr int kMaxByte = 15, kOffset = 8;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
-    expand_nibbles<PanelQ4_0>(rows, at + 2, w);
-    store_half(rows, at, d);
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return one_half(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    nibble_steps(in, 2, sink);
   }
 };
 
 struct PanelQ4_1 {
-  static constexpr size_t kBytes = sizeof(BlockQ4_1);
+  static constexpr size_t kBytes = sizeof(BlockQ4_1), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
-    expand_nibbles<PanelQ4_1>(rows, at + 4, w);
-    store_two_halves(rows, at, d, m);
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return two_halves(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    nibble_steps(in, 4, sink);
   }
 };
 
 struct PanelQ5_0 {
-  static constexpr size_t kBytes = sizeof(BlockQ5_0);
+  static constexpr size_t kBytes = sizeof(BlockQ5_0), kFirstDword = 2;
   static constexpr int kMaxByte = 31, kOffset = 16;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
-    expand_nibbles_and_bits<PanelQ5_0>(rows, at + 6, at + 2, w);
-    store_half(rows, at, d);
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return one_half(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    nibble_and_bit_steps(in, 6, sink);
   }
 };
 
 struct PanelQ5_1 {
-  static constexpr size_t kBytes = sizeof(BlockQ5_1);
+  static constexpr size_t kBytes = sizeof(BlockQ5_1), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float* m) noexcept {
-    expand_nibbles_and_bits<PanelQ5_1>(rows, at + 8, at + 4, w);
-    store_two_halves(rows, at, d, m);
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return two_halves(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    nibble_and_bit_steps(in, 8, sink);
   }
 };
 
 struct PanelIQ4_NL {
-  static constexpr size_t kBytes = sizeof(BlockIQ4_NL);
+  static constexpr size_t kBytes = sizeof(BlockIQ4_NL), kFirstDword = 2;
   static constexpr int kMaxByte = 127, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, uint8_t* w, float* d, float*) noexcept {
+  template <class Reader>
+  THIMBLE_INLINE static inline BlockScales scales(Reader& in) noexcept {
+    return one_half(in);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
     Ints chunk[4];
-    load_chunk(rows, at + 2, chunk);
-    for (int t = 0; t < 4; ++t) {
-      put_step<PanelIQ4_NL>(w, t, lookup(kIq4Levels, bit_and(chunk[t], splat(0x0F0F0F0Fu))));
-      put_step<PanelIQ4_NL>(w, t + 4, lookup(kIq4Levels, bit_and(shr(chunk[t], 4), splat(0x0F0F0F0Fu))));
-    }
-    store_half(rows, at, d);
+    in.chunk(2, chunk);
+    unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+      sink.template step<t.value>(iq4_levels(low_nibbles(chunk[t.value])));
+      sink.template step<t.value + 4>(iq4_levels(high_nibbles(chunk[t.value])));
+    });
   }
 };
 

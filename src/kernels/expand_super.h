@@ -3,205 +3,227 @@
 //   kBytes    of a super-block    kMaxByte  largest unsigned quant     kSigned  quants are signed bytes
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * scale * q - dmin * min
 //   kSubs     sub-blocks with a scale of their own: 8 or 16
-//   expand()  writes w, d (and dmin) of the panel, and scales (and mins) as one integer per row
-// Layouts are those of tensor/blocks.h. A chunk is 16 bytes of each row: four dwords, one register each.
+//   kFirstDword  bytes before the first whole dword: always 0, the odd halfword comes last
+//   scales()  d (and dmin) of each row, and scales (and mins) as one integer per row
+//   steps()   hands 64 steps of four elements of each row to the sink, those of a sub-block in rising order, in the
+//             form that is stored (stored_form in expand_bits.h)
+// `in` is a reader of panel_reader.h at the super-block. Layouts are those of tensor/blocks.h. A chunk is 16 bytes of
+// each row: four dwords, one register each.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/panel_matmul.h"
+#include "kernels/expand_bits.h"
+#include "kernels/panel_vector.h"
 #include "tensor/blocks.h"
 
 namespace thimble::kernels {
 namespace {
 
-// Values of kIq4Values, local so that no symbol with external linkage comes from a kernel file.
-static const int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-inline Ints low_nibbles(Ints v) noexcept {
-  return bit_and(v, splat(0x0F0F0F0Fu));
-}
-inline Ints high_nibbles(Ints v) noexcept {
-  return bit_and(shr(v, 4), splat(0x0F0F0F0Fu));
-}
-inline Ints two_bits(Ints v, int at) noexcept {
-  return bit_and(shr(v, at), splat(0x03030303u));
-}
-
-// The four unsigned or signed bytes of each lane as integers.
-inline void unpack_bytes(Ints v, Ints* out) noexcept {
-  for (int j = 0; j < 4; ++j) out[j] = bit_and(shr(v, 8 * j), splat(255));
-}
-inline void unpack_signed_bytes(Ints v, Ints* out) noexcept {
-  for (int j = 0; j < 4; ++j) out[j] = sar(shl(v, 24 - 8 * j), 24);
-}
-
 // The 16 bytes that Q4_K and Q5_K start with: d, dmin and twelve bytes of 6-bit scales and mins (unpack_scale_min in
 // tensor/blocks.h, four at a time).
-inline void expand_scale_min_header(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
+template <class Reader, class Scales>
+THIMBLE_INLINE inline void scale_min_header(Reader& in, Scales& out) noexcept {
   Ints header[4];
-  load_chunk(rows, at, header);
-  store_floats(p.d, half_to_floats(header[0]));
-  store_floats(p.dmin, half_to_floats(shr(header[0], 16)));
+  in.chunk(0, header);
+  out.d = half_to_floats(header[0]);
+  out.dmin = half_to_floats(shr<16>(header[0]));
   const Ints six = splat(0x3F3F3F3Fu);
   const Ints top = splat(0x30303030u);
-  unpack_bytes(bit_and(header[1], six), scales);
-  unpack_bytes(bit_and(header[2], six), mins);
-  unpack_bytes(bit_or(low_nibbles(header[3]), bit_and(shr(header[1], 2), top)), scales + 4);
-  unpack_bytes(bit_or(high_nibbles(header[3]), bit_and(shr(header[2], 2), top)), mins + 4);
+  unpack_bytes(bit_and(header[1], six), out.scale);
+  unpack_bytes(bit_and(header[2], six), out.min);
+  unpack_bytes(bit_or(low_nibbles(header[3]), bit_and(shr<2>(header[1]), top)), out.scale + 4);
+  unpack_bytes(bit_or(high_nibbles(header[3]), bit_and(shr<2>(header[2]), top)), out.min + 4);
 }
 
 struct PanelQ4K {
-  static constexpr size_t kBytes = sizeof(BlockQ4K);
+  static constexpr size_t kBytes = sizeof(BlockQ4K), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
-    expand_scale_min_header(rows, at, p, scales, mins);
-    for (int c = 0; c < 8; ++c) {
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
+    scale_min_header(in, out);
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    unroll<0, 8>([&](auto c) THIMBLE_INLINE {
       Ints chunk[4];
-      load_chunk(rows, at + 16 + 16 * static_cast<size_t>(c), chunk);
-      for (int t = 0; t < 4; ++t) {
-        const int step = 16 * (c / 2) + 4 * (c % 2) + t;
-        put_step<PanelQ4K>(p.w, step, low_nibbles(chunk[t]));
-        put_step<PanelQ4K>(p.w, step + 8, high_nibbles(chunk[t]));
-      }
-    }
+      in.chunk(16 + 16 * c.value, chunk);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 16 * (c.value / 2) + 4 * (c.value % 2) + t.value;
+        sink.template step<kStep>(low_nibbles(chunk[t.value]));
+        sink.template step<kStep + 8>(high_nibbles(chunk[t.value]));
+      });
+    });
   }
 };
 
 struct PanelQ5K {
-  static constexpr size_t kBytes = sizeof(BlockQ5K);
+  static constexpr size_t kBytes = sizeof(BlockQ5K), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
-    expand_scale_min_header(rows, at, p, scales, mins);
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
+    scale_min_header(in, out);
+  }
+  // Bit 2 p (and 2 p + 1) of the high bytes belongs to the low (and high) nibbles of the p-th pair of chunks.
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
     Ints high[8];
-    load_chunk(rows, at + 16, high);
-    load_chunk(rows, at + 32, high + 4);
-    const Ints bit = splat(0x01010101u);
-    for (int c = 0; c < 8; ++c) {
+    in.chunk(16, high);
+    in.chunk(32, high + 4);
+    const Ints fifth = splat(0x10101010u);
+    unroll<0, 8>([&](auto c) THIMBLE_INLINE {
       Ints chunk[4];
-      load_chunk(rows, at + 48 + 16 * static_cast<size_t>(c), chunk);
-      for (int t = 0; t < 4; ++t) {
-        const int step = 16 * (c / 2) + 4 * (c % 2) + t;
-        const Ints bits = shr(high[4 * (c % 2) + t], 2 * (c / 2));
-        put_step<PanelQ5K>(p.w, step, bit_or(low_nibbles(chunk[t]), shl(bit_and(bits, bit), 4)));
-        put_step<PanelQ5K>(p.w, step + 8, bit_or(high_nibbles(chunk[t]), shl(bit_and(shr(bits, 1), bit), 4)));
-      }
-    }
+      in.chunk(48 + 16 * c.value, chunk);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 16 * (c.value / 2) + 4 * (c.value % 2) + t.value;
+        constexpr int kBit = 2 * (c.value / 2);
+        const Ints bits = high[4 * (c.value % 2) + t.value];
+        const Ints first = bit_and(move_bits<kBit, 4>(bits), fifth);
+        const Ints second = bit_and(move_bits<kBit + 1, 4>(bits), fifth);
+        sink.template step<kStep>(bit_or(low_nibbles(chunk[t.value]), first));
+        sink.template step<kStep + 8>(bit_or(high_nibbles(chunk[t.value]), second));
+      });
+    });
   }
 };
 
 struct PanelQ6K {
-  static constexpr size_t kBytes = sizeof(BlockQ6K);
+  static constexpr size_t kBytes = sizeof(BlockQ6K), kFirstDword = 0;
   static constexpr int kMaxByte = 63, kOffset = 32, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
     Ints packed[4];
-    load_chunk(rows, at + 192, packed);
-    for (int t = 0; t < 4; ++t) unpack_signed_bytes(packed[t], scales + 4 * t);
-    store_floats(p.d, half_to_floats(load_fields<uint16_t>(rows, at + 208)));
-    for (int c = 0; c < 4; ++c) {  // 128 elements are 4 chunks of ql and 2 of qh: chunk c of 16 columns in both halves
-      const size_t half = static_cast<size_t>(c / 2);
-      const size_t part = static_cast<size_t>(c % 2);
+    in.chunk(192, packed);
+    unroll<0, 4>([&](auto t) THIMBLE_INLINE { unpack_signed_bytes(packed[t.value], out.scale + 4 * t.value); });
+    out.d = in.half(208);
+  }
+  // 128 elements are 4 chunks of ql and 2 of qh; 16 columns of them at a time.
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    const Ints top = splat(0x30303030u);
+    unroll<0, 4>([&](auto c) THIMBLE_INLINE {
+      constexpr size_t kHalf = c.value / 2;
+      constexpr size_t kPart = c.value % 2;
       Ints low_a[4], low_b[4], high[4];
-      load_chunk(rows, at + 64 * half + 16 * part, low_a);
-      load_chunk(rows, at + 64 * half + 32 + 16 * part, low_b);
-      load_chunk(rows, at + 128 + 32 * half + 16 * part, high);
-      for (int t = 0; t < 4; ++t) {
-        const int step = 32 * (c / 2) + 4 * (c % 2) + t;
-        put_step<PanelQ6K>(p.w, step, bit_or(low_nibbles(low_a[t]), shl(two_bits(high[t], 0), 4)));
-        put_step<PanelQ6K>(p.w, step + 8, bit_or(low_nibbles(low_b[t]), shl(two_bits(high[t], 2), 4)));
-        put_step<PanelQ6K>(p.w, step + 16, bit_or(high_nibbles(low_a[t]), shl(two_bits(high[t], 4), 4)));
-        put_step<PanelQ6K>(p.w, step + 24, bit_or(high_nibbles(low_b[t]), shl(two_bits(high[t], 6), 4)));
-      }
-    }
+      in.chunk(64 * kHalf + 16 * kPart, low_a);
+      in.chunk(64 * kHalf + 32 + 16 * kPart, low_b);
+      in.chunk(128 + 32 * kHalf + 16 * kPart, high);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 32 * (c.value / 2) + 4 * (c.value % 2) + t.value;
+        const Ints bits = high[t.value];
+        sink.template step<kStep>(bit_or(low_nibbles(low_a[t.value]), bit_and(shl<4>(bits), top)));
+        sink.template step<kStep + 8>(bit_or(low_nibbles(low_b[t.value]), bit_and(shl<2>(bits), top)));
+        sink.template step<kStep + 16>(bit_or(high_nibbles(low_a[t.value]), bit_and(bits, top)));
+        sink.template step<kStep + 24>(bit_or(high_nibbles(low_b[t.value]), bit_and(shr<2>(bits), top)));
+      });
+    });
   }
 };
 
 struct PanelQ2K {
-  static constexpr size_t kBytes = sizeof(BlockQ2K);
+  static constexpr size_t kBytes = sizeof(BlockQ2K), kFirstDword = 0;
   static constexpr int kMaxByte = 3, kOffset = 0, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = true;
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints* mins) noexcept {
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
     Ints packed[4];
-    load_chunk(rows, at, packed);
-    for (int t = 0; t < 4; ++t) {
-      unpack_bytes(low_nibbles(packed[t]), scales + 4 * t);
-      unpack_bytes(high_nibbles(packed[t]), mins + 4 * t);
-    }
-    const Ints halves = load_fields<uint32_t>(rows, at + 80);
-    store_floats(p.d, half_to_floats(halves));
-    store_floats(p.dmin, half_to_floats(shr(halves, 16)));
-    for (int c = 0; c < 4; ++c) {
+    in.chunk(0, packed);
+    unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+      unpack_bytes(low_nibbles(packed[t.value]), out.scale + 4 * t.value);
+      unpack_bytes(high_nibbles(packed[t.value]), out.min + 4 * t.value);
+    });
+    const Ints halves = in.dword(80);
+    out.d = half_to_floats(halves);
+    out.dmin = half_to_floats(shr<16>(halves));
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    const Ints two = splat(0x03030303u);
+    unroll<0, 4>([&](auto c) THIMBLE_INLINE {
       Ints chunk[4];
-      load_chunk(rows, at + 16 + 16 * static_cast<size_t>(c), chunk);
-      for (int t = 0; t < 4; ++t) {
-        const int step = 32 * (c / 2) + 4 * (c % 2) + t;
-        for (int j = 0; j < 4; ++j) put_step<PanelQ2K>(p.w, step + 8 * j, two_bits(chunk[t], 2 * j));
-      }
-    }
+      in.chunk(16 + 16 * c.value, chunk);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 32 * (c.value / 2) + 4 * (c.value % 2) + t.value;
+        sink.template step<kStep>(bit_and(chunk[t.value], two));
+        sink.template step<kStep + 8>(bit_and(shr<2>(chunk[t.value]), two));
+        sink.template step<kStep + 16>(bit_and(shr<4>(chunk[t.value]), two));
+        sink.template step<kStep + 24>(bit_and(shr<6>(chunk[t.value]), two));
+      });
+    });
   }
 };
 
 struct PanelQ3K {
-  static constexpr size_t kBytes = sizeof(BlockQ3K);
+  static constexpr size_t kBytes = sizeof(BlockQ3K), kFirstDword = 0;
   static constexpr int kMaxByte = 7, kOffset = 4, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = false;
 
   // unpack_q3_scale in tensor/blocks.h, four at a time.
-  static void expand_scales(PanelRows& rows, size_t at, Ints* scales) noexcept {
-    const Ints first = load_fields<uint32_t>(rows, at);
-    const Ints second = load_fields<uint32_t>(rows, at + 4);
-    const Ints top = load_fields<uint32_t>(rows, at + 8);
-    unpack_bytes(bit_or(low_nibbles(first), shl(two_bits(top, 0), 4)), scales);
-    unpack_bytes(bit_or(low_nibbles(second), shl(two_bits(top, 2), 4)), scales + 4);
-    unpack_bytes(bit_or(high_nibbles(first), shl(two_bits(top, 4), 4)), scales + 8);
-    unpack_bytes(bit_or(high_nibbles(second), shl(two_bits(top, 6), 4)), scales + 12);
-    for (int s = 0; s < 16; ++s) scales[s] = sub_ints(scales[s], splat(32));
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
+    const Ints first = in.dword(96);
+    const Ints second = in.dword(100);
+    const Ints bits = in.dword(104);
+    const Ints top = splat(0x30303030u);
+    unpack_bytes(bit_or(low_nibbles(first), bit_and(shl<4>(bits), top)), out.scale);
+    unpack_bytes(bit_or(low_nibbles(second), bit_and(shl<2>(bits), top)), out.scale + 4);
+    unpack_bytes(bit_or(high_nibbles(first), bit_and(bits, top)), out.scale + 8);
+    unpack_bytes(bit_or(high_nibbles(second), bit_and(shr<2>(bits), top)), out.scale + 12);
+    unroll<0, 16>([&](auto s) THIMBLE_INLINE { out.scale[s.value] = sub_ints(out.scale[s.value], splat(32)); });
+    out.d = in.half(108);
   }
-
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
-    expand_scales(rows, at + 96, scales);
-    store_floats(p.d, half_to_floats(load_fields<uint16_t>(rows, at + 108)));
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
     Ints high[8];
-    load_chunk(rows, at, high);
-    load_chunk(rows, at + 16, high + 4);
-    const Ints bit = splat(0x01010101u);
-    for (int c = 0; c < 4; ++c) {
+    in.chunk(0, high);
+    in.chunk(16, high + 4);
+    const Ints two = splat(0x03030303u);
+    const Ints third = splat(0x04040404u);
+    unroll<0, 4>([&](auto c) THIMBLE_INLINE {
       Ints chunk[4];
-      load_chunk(rows, at + 32 + 16 * static_cast<size_t>(c), chunk);
-      for (int t = 0; t < 4; ++t) {
-        const int step = 32 * (c / 2) + 4 * (c % 2) + t;
-        const Ints bits = high[4 * (c % 2) + t];
-        for (int j = 0; j < 4; ++j) {
-          const Ints third = shl(bit_and(shr(bits, 4 * (c / 2) + j), bit), 2);
-          put_step<PanelQ3K>(p.w, step + 8 * j, bit_or(two_bits(chunk[t], 2 * j), third));
-        }
-      }
-    }
+      in.chunk(32 + 16 * c.value, chunk);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 32 * (c.value / 2) + 4 * (c.value % 2) + t.value;
+        const Ints bits = high[4 * (c.value % 2) + t.value];
+        unroll<0, 4>([&](auto j) THIMBLE_INLINE {
+          const Ints low = bit_and(shr<2 * j.value>(chunk[t.value]), two);
+          const Ints top = bit_and(move_bits<4 * (c.value / 2) + j.value, 2>(bits), third);
+          sink.template step<kStep + 8 * j.value>(bit_or(low, top));
+        });
+      });
+    });
   }
 };
 
 struct PanelIQ4_XS {
-  static constexpr size_t kBytes = sizeof(BlockIQ4_XS);
+  static constexpr size_t kBytes = sizeof(BlockIQ4_XS), kFirstDword = 0;
   static constexpr int kMaxByte = 127, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = true, kHasMin = false;
-  static void expand(PanelRows& rows, size_t at, SuperPanel& p, Ints* scales, Ints*) noexcept {
-    const Ints d_and_high = load_fields<uint32_t>(rows, at);
-    const Ints low = load_fields<uint32_t>(rows, at + 4);
-    store_floats(p.d, half_to_floats(d_and_high));
-    for (int s = 0; s < 8; ++s) {
-      const Ints top = bit_and(shr(d_and_high, 16 + 2 * s), splat(3));
-      scales[s] = sub_ints(bit_or(bit_and(shr(low, 4 * s), splat(15)), shl(top, 4)), splat(32));
+  template <class Reader, class Scales>
+  THIMBLE_INLINE static inline void scales(Reader& in, Scales& out) noexcept {
+    const Ints d_and_high = in.dword(0);
+    const Ints low = in.dword(4);
+    out.d = half_to_floats(d_and_high);
+    unroll<0, 8>([&](auto s) THIMBLE_INLINE {
+      const Ints top = bit_and(move_bits<16 + 2 * s.value, 4>(d_and_high), splat(0x30));
+      out.scale[s.value] = sub_ints(bit_or(bit_and(shr<4 * s.value>(low), splat(15)), top), splat(32));
+    });
+  }
+  template <class Reader, class Sink>
+  THIMBLE_INLINE static inline void steps(Reader& in, Sink& sink) noexcept {
+    unroll<0, 8>([&](auto s) THIMBLE_INLINE {
       Ints chunk[4];
-      load_chunk(rows, at + 8 + 16 * static_cast<size_t>(s), chunk);
-      for (int t = 0; t < 4; ++t) {
-        put_step<PanelIQ4_XS>(p.w, 8 * s + t, lookup(kIq4Levels, low_nibbles(chunk[t])));
-        put_step<PanelIQ4_XS>(p.w, 8 * s + 4 + t, lookup(kIq4Levels, high_nibbles(chunk[t])));
-      }
-    }
+      in.chunk(8 + 16 * s.value, chunk);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        constexpr int kStep = 8 * s.value + t.value;
+        sink.template step<kStep>(iq4_levels(low_nibbles(chunk[t.value])));
+        sink.template step<kStep + 4>(iq4_levels(high_nibbles(chunk[t.value])));
+      });
+    });
   }
 };
 

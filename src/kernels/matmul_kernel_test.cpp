@@ -12,6 +12,7 @@
 
 #include "base/float16.h"
 #include "kernels/guarded_memory_test.h"
+#include "kernels/packed_layout.h"
 #include "kernels/vector_registry.h"
 #include "tensor/blocks.h"
 
@@ -129,25 +130,43 @@ struct Problem {
         n_cols(cols),
         k(k_),
         weights(static_cast<size_t>(rows) * *row_bytes(kernel.type, static_cast<uint64_t>(k_))),
+        packed(packed_bytes(kernel, rows, k_)),
         x(static_cast<size_t>(cols) * activation_row_bytes(kernel.layout, k_)) {
     Random random(static_cast<uint64_t>(rows * 1000003 + cols * 1009 + k));
     fill_weights(type, data, random, weights);
     fill_activations(layout, data, random, n_cols, k, x);
+    if (kernel.packed_lanes > 0) pack(kernel.packed_lanes);
+  }
+
+  static size_t packed_bytes(const MatmulKernel& kernel, int64_t rows, int64_t k) {
+    if (kernel.packed_lanes == 0) return 0;
+    const int64_t panels = (rows + kernel.packed_lanes - 1) / kernel.packed_lanes;
+    return static_cast<size_t>(panels) * packed_panel_bytes(kernel.type, kernel.packed_lanes, k);
+  }
+
+  void pack(int lanes) {
+    packed_stride = packed_panel_bytes(type, lanes, k);
+    const size_t row = *row_bytes(type, static_cast<uint64_t>(k));
+    for (int64_t r = 0; r < n_rows; r += lanes) {
+      pack_panel(type, lanes, weights.data() + static_cast<size_t>(r) * row, row, std::min<int64_t>(lanes, n_rows - r),
+                 k, packed.data() + static_cast<size_t>(r / lanes) * packed_stride);
+    }
   }
 
   // out_stride is wider than n_rows: the gap must stay untouched.
-  std::vector<float> run(MatmulFn function, int64_t rows, int64_t cols) {
+  std::vector<float> run(MatmulFn function, int64_t rows, int64_t cols, bool from_packed = false) {
     const size_t stride = static_cast<size_t>(rows) + 3;
     GuardedMemory out((stride * static_cast<size_t>(cols) - 3) * sizeof(float));
-    function({.weights = weights.data(),
-              .weight_stride = *row_bytes(type, static_cast<uint64_t>(k)),
+    function({.weights = from_packed ? packed.data() : weights.data(),
+              .weight_stride = from_packed ? packed_stride : *row_bytes(type, static_cast<uint64_t>(k)),
               .x = x.data(),
               .x_stride = activation_row_bytes(layout, k),
               .out = out.as<float>(),
               .out_stride = stride,
               .n_rows = rows,
               .n_cols = cols,
-              .k = k});
+              .k = k,
+              .packed = from_packed});
     std::vector<float> result;
     for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
       for (size_t r = 0; r < static_cast<size_t>(rows); ++r) result.push_back(out.as<float>()[c * stride + r]);
@@ -178,7 +197,8 @@ struct Problem {
   TensorType type;
   ActivationLayout layout;
   int64_t n_rows, n_cols, k;
-  GuardedMemory weights, x;
+  size_t packed_stride = 0;
+  GuardedMemory weights, packed, x;
 };
 
 const MatmulKernel& scalar_kernel(TensorType type) {
@@ -194,9 +214,9 @@ class MatmulKernels : public testing::TestWithParam<MatmulKernel> {
 
 // q8 kernels: bit-equal to scalar. f32 kernels: any order of k additions and products is within (k + 1) eps sum|w x| of
 // the exact sum (Higham, Accuracy and Stability, §3.1), so two orders are within twice that.
-void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols) {
+void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols, bool packed) {
   const std::vector<float> expected = problem.run(scalar_kernel(kernel.type).function, rows, cols);
-  const std::vector<float> actual = problem.run(kernel.function, rows, cols);
+  const std::vector<float> actual = problem.run(kernel.function, rows, cols, packed);
   for (int64_t c = 0; c < cols; ++c) {
     for (int64_t r = 0; r < rows; ++r) {
       const float e = expected[static_cast<size_t>(c * rows + r)];
@@ -207,11 +227,17 @@ void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, i
         ASSERT_LE(std::abs(static_cast<double>(e) - a), bound) << kernel.name << " row " << r << " col " << c;
       } else {
         ASSERT_EQ(std::bit_cast<uint32_t>(e), std::bit_cast<uint32_t>(a))
-            << kernel.name << " row " << r << " of " << rows << " col " << c << " of " << cols << " k " << problem.k
-            << ": expected " << e << ", got " << a;
+            << kernel.name << (packed ? " packed" : "") << " row " << r << " of " << rows << " col " << c << " of "
+            << cols << " k " << problem.k << ": expected " << e << ", got " << a;
       }
     }
   }
+}
+
+// From the GGUF layout and, where the kernel reads it, from the packed one.
+void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols) {
+  expect_agrees(problem, kernel, rows, cols, false);
+  if (kernel.packed_lanes > 0 && !testing::Test::HasFatalFailure()) expect_agrees(problem, kernel, rows, cols, true);
 }
 
 std::vector<int64_t> sizes_around(int tile) {
@@ -239,13 +265,25 @@ TEST_P(MatmulKernels, AgreeWithScalarAtEverySizeAroundTheTile) {
   }
 }
 
+TEST_P(MatmulKernels, AgreeWithScalarForEveryNumberOfColumns) {
+  const MatmulKernel& kernel = GetParam();
+  const int64_t k = 9 * traits(kernel.type).block_elems;
+  for (int64_t cols = 1; cols <= 17; ++cols) {
+    Problem problem(kernel, Data::random, 3 * std::max(kernel.packed_lanes, kernel.row_tile) - 1, cols, k);
+    expect_agrees(problem, kernel, problem.n_rows, cols);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_P(MatmulKernels, AgreeWithScalarOnExtremeData) {
   const MatmulKernel& kernel = GetParam();
   for (const Data data : {Data::max_magnitude, Data::zeros, Data::alternating, Data::denormal_scale}) {
     for (const int64_t k : k_sizes(kernel.type)) {
-      Problem problem(kernel, data, kernel.row_tile + 1, kernel.column_tile + 1, k);
-      expect_agrees(problem, kernel, problem.n_rows, problem.n_cols);
-      if (HasFatalFailure()) return;
+      for (const int64_t cols : {1, kernel.column_tile + 1}) {
+        Problem problem(kernel, data, kernel.row_tile + 1, cols, k);
+        expect_agrees(problem, kernel, problem.n_rows, problem.n_cols);
+        if (HasFatalFailure()) return;
+      }
     }
   }
 }
@@ -258,9 +296,13 @@ TEST_P(MatmulKernels, ResultsDoNotDependOnBatchSize) {
   Problem problem(kernel, Data::random, rows, 140, k);
   const std::vector<float> all = problem.run(kernel.function, rows, problem.n_cols);
   for (const int64_t cols : {1, 2, 3, 5, 9, 130}) {
-    const std::vector<float> some = problem.run(kernel.function, rows, cols);
-    for (size_t i = 0; i < some.size(); ++i) {
-      ASSERT_EQ(std::bit_cast<uint32_t>(some[i]), std::bit_cast<uint32_t>(all[i])) << kernel.name << " cols " << cols;
+    for (const bool packed : {false, true}) {
+      if (packed && kernel.packed_lanes == 0) continue;
+      const std::vector<float> some = problem.run(kernel.function, rows, cols, packed);
+      for (size_t i = 0; i < some.size(); ++i) {
+        ASSERT_EQ(std::bit_cast<uint32_t>(some[i]), std::bit_cast<uint32_t>(all[i]))
+            << kernel.name << (packed ? " packed" : "") << " cols " << cols;
+      }
     }
   }
 }

@@ -5,27 +5,27 @@
 //   w     [64 steps][kLanes rows][4 bytes]: four neighbouring elements of each row, what one dot-product
 //         instruction takes; a column supplies the same four of its values to all lanes
 //   sums, scales and results hold one row per lane, so nothing is ever added across lanes
+// With one column the panel is never stored: its steps are multiplied as they are unpacked (panel_vector.h).
 // The integer part is exact. Float operations are those of scalar_matmul.h in the same order (no fused operations), so
-// results are bit-equal to the scalar kernel and do not depend on n_cols. One algorithm serves decode and prefill:
-// with one column the panel still costs less than the memory it is read from.
+// results are bit-equal to the scalar kernel and do not depend on n_cols or on the layout of the weights.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/matmul_args.h"
+#include "kernels/panel_reader.h"
 
 namespace thimble::kernels {
 namespace {
 
-constexpr int64_t kGroup = 256;
 // Columns per pass: their sums take 8 KiB (16 lanes), their activations of one group 40 KiB.
 constexpr int64_t kMaxColumns = 128;
 
 struct alignas(64) SuperPanel {
   uint8_t w[64 * 4 * kLanes];
   int32_t scale[16 * kLanes];  // pack_scale form, per sub-block
-  int32_t pair[8 * kLanes];    // 16-bit factors of the sums of x: mins, or offset * scale
+  int32_t pair[8 * kLanes];    // 16-bit factors of the sums of x, two sub-blocks each: mins, or scales (byte_offset)
   float d[kLanes];
   float dmin[kLanes];
 };
@@ -42,43 +42,74 @@ constexpr int byte_offset() noexcept {
   return Type::kSigned ? (kUnsignedWeightsOnly ? 128 : 0) : Type::kOffset;
 }
 
-// Stores the bytes of one step: four elements of each row.
-template <class Type>
-inline void put_step(uint8_t* w, int step, Ints bytes) noexcept {
-  if (Type::kSigned && kUnsignedWeightsOnly) bytes = bit_xor(bytes, splat(0x80808080u));
-  store_ints(w + 4 * kLanes * step, bytes);
-}
-
-inline int32_t sum_pair(const ActivationGroup& x, int index) noexcept {
-  int32_t pair = 0;
-  __builtin_memcpy(&pair, x.sums + 2 * index, 4);
-  return pair;
-}
-
-// Gathers small fields that no 16-byte chunk holds.
-template <typename Field>
-inline Ints load_fields(PanelRows& rows, size_t at) noexcept {
-  alignas(64) uint32_t values[kLanes];
-  for (int r = 0; r < kLanes; ++r) {
-    Field field = 0;
-    __builtin_memcpy(&field, rows.row[r] + at, sizeof field);
-    values[r] = field;
+/// The sink of expand: stores the bytes of each step.
+struct StoredSteps {
+  uint8_t* w;
+  template <int kStep>
+  THIMBLE_INLINE inline void step(Ints bytes) const noexcept {
+    store_ints(w + 4 * kLanes * kStep, bytes);
   }
-  return load_ints(values);
+};
+
+inline int32_t load_pair(const int16_t* pair) noexcept {
+  int32_t both = 0;
+  __builtin_memcpy(&both, pair, sizeof both);
+  return both;
 }
 
 // ---- super-blocks: acc += dx * (d * sum(scale q x) - dmin * sum(min x))
+
+template <class Type>
+struct SuperScales {
+  Floats d;
+  Floats dmin;
+  Ints scale[Type::kSubs];
+  Ints min[Type::kHasMin ? Type::kSubs : 1];
+};
+
+// Sums of x over the sub-blocks of Type.
+template <class Type>
+struct SubSums {
+  alignas(16) int16_t of_32[8];
+  const int16_t* sums;
+
+  THIMBLE_INLINE inline explicit SubSums(const ActivationGroup& x) noexcept : sums(x.sums) {
+    if constexpr (Type::kSubs == 8) {
+      add_neighbours(x.sums, of_32);
+      sums = of_32;
+    }
+  }
+  THIMBLE_INLINE inline int32_t pair(int index) const noexcept { return load_pair(sums + 2 * index); }
+};
+
+template <class Type>
+inline constexpr bool kCorrectSums = Type::kHasMin || byte_offset<Type>() != 0;
+template <class Type>
+inline constexpr int kSumPairs = kCorrectSums<Type> ? Type::kSubs / 2 : 0;
+
+// From the integer sums of a group to what is added to the result.
+template <class Type>
+THIMBLE_INLINE inline Floats super_term(Ints sums, Ints corrections, Floats d, Floats dmin, float dx) noexcept {
+  Floats term;
+  if constexpr (Type::kHasMin) {
+    term = sub_floats(mul_floats(d, to_floats(sums)), mul_floats(dmin, to_floats(corrections)));
+  } else if constexpr (byte_offset<Type>() != 0) {
+    const Ints offset = mul_ints(corrections, splat(static_cast<uint32_t>(byte_offset<Type>())));
+    term = mul_floats(d, to_floats(sub_ints(sums, offset)));
+  } else {
+    term = mul_floats(d, to_floats(sums));
+  }
+  return mul_floats(splat_float(dx), term);
+}
 
 template <class Type, int kCols>
 inline void multiply_super(const SuperPanel& p, const ActivationGroup* const* x, float* acc) noexcept {
   constexpr int kSteps = 64 / Type::kSubs;
   Ints sums[kCols];
-  Ints mins[kCols];
   const int8_t* q[kCols];
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
     sums[c] = splat(0);
-    mins[c] = splat(0);
     q[c] = x[c]->q;
   }
 #pragma GCC unroll 2
@@ -86,44 +117,42 @@ inline void multiply_super(const SuperPanel& p, const ActivationGroup* const* x,
     dot_steps<Type, kSteps, kCols, true>(p.w + 4 * kLanes * kSteps * s, q, 4 * kSteps * s,
                                          load_ints(p.scale + kLanes * s), sums);
   }
-  constexpr bool kCorrect = Type::kHasMin || byte_offset<Type>() != 0;
-  for (int j = 0; j < (kCorrect ? 8 : 0); ++j) {
-    const Ints pair = load_ints(p.pair + kLanes * j);
-#pragma GCC unroll 8
-    for (int c = 0; c < kCols; ++c) mins[c] = dot_pairs(mins[c], pair, sum_pair(*x[c], j));
-  }
-  const Floats d = load_floats(p.d);
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
-    Floats term;
-    if constexpr (Type::kHasMin) {
-      term = sub_floats(mul_floats(d, to_floats(sums[c])), mul_floats(load_floats(p.dmin), to_floats(mins[c])));
-    } else {
-      term = mul_floats(d, to_floats(sub_ints(sums[c], mins[c])));
+    const SubSums<Type> x_sums(*x[c]);
+    Ints corrections = splat(0);
+#pragma GCC unroll 8
+    for (int j = 0; j < kSumPairs<Type>; ++j) {
+      corrections = dot_pairs(corrections, load_ints(p.pair + kLanes * j), x_sums.pair(j));
     }
     float* at = acc + kLanes * c;
-    store_floats(at, add_floats(load_floats(at), mul_floats(splat_float(x[c]->d[0]), term)));
+    const Floats dmin = Type::kHasMin ? load_floats(p.dmin) : splat_float(0.0f);
+    const Floats term = super_term<Type>(sums[c], corrections, load_floats(p.d), dmin, x[c]->d[0]);
+    store_floats(at, add_floats(load_floats(at), term));
   }
 }
 
-template <class Type>
+template <class T>
 struct SuperKernel {
+  using Type = T;
   using Panel = SuperPanel;
   static constexpr int64_t kElements = 256;
 
-  static void expand(PanelRows& rows, int64_t group, int64_t, Panel& p) noexcept {
-    Ints scales[Type::kSubs];
-    Ints mins[Type::kSubs];
-    Type::expand(rows, static_cast<size_t>(group) * Type::kBytes, p, scales, mins);
-    for (int s = 0; s < Type::kSubs; ++s) {
-      store_ints(p.scale + kLanes * s, pack_scale(scales[s]));
-      if (!Type::kHasMin) mins[s] = mul_ints(scales[s], splat(static_cast<uint32_t>(byte_offset<Type>())));
-    }
-    for (int j = 0; j < 8; ++j) {
-      const int low = Type::kSubs == 8 ? j : 2 * j;
-      const int high = Type::kSubs == 8 ? j : 2 * j + 1;
-      store_ints(p.pair + kLanes * j, pack_pair(mins[low], mins[high]));
-    }
+  template <class Reader>
+  static void expand(Reader& in, int64_t group, int64_t, Panel& p) noexcept {
+    SuperScales<Type> s;
+    in.begin_block(group);
+    Type::scales(in, s);
+    store_floats(p.d, s.d);
+    if constexpr (Type::kHasMin) store_floats(p.dmin, s.dmin);
+    unroll<0, Type::kSubs>(
+        [&](auto i) THIMBLE_INLINE { store_ints(p.scale + kLanes * i.value, pack_scale(s.scale[i.value])); });
+    const Ints* factors = Type::kHasMin ? s.min : s.scale;
+    unroll<0, kSumPairs<Type>>([&](auto j) THIMBLE_INLINE {
+      store_ints(p.pair + kLanes * j.value, pack_pair(factors[2 * j.value], factors[2 * j.value + 1]));
+    });
+    StoredSteps sink{p.w};
+    Type::steps(in, sink);
   }
 
   template <int kCols>
@@ -134,49 +163,76 @@ struct SuperKernel {
 
 // ---- blocks of 32: acc += dx * (dw * sum(q x) + mw * sum(x)), block after block
 
+// Per block what corrects or completes its dot product: the sum of x, times byte_offset where there is one. Integers
+// below 2^20, so float arithmetic on them and on dot products is exact.
+template <class Type>
+struct BlockSums {
+  alignas(32) float of_32[8];
+
+  THIMBLE_INLINE inline explicit BlockSums(const ActivationGroup& x) noexcept {
+    if constexpr (Type::kHasMin || byte_offset<Type>() != 0) {
+      scale_neighbours(x.sums, Type::kHasMin ? 1.0f : static_cast<float>(byte_offset<Type>()), of_32);
+    }
+  }
+};
+
+template <class Type>
+THIMBLE_INLINE inline Floats block_term(Ints dots, float x_sum, Floats d, Floats m, float dx) noexcept {
+  Floats term;
+  if constexpr (Type::kHasMin) {
+    term = add_floats(mul_floats(d, to_floats(dots)), mul_floats(m, splat_float(x_sum)));
+  } else if constexpr (byte_offset<Type>() != 0) {
+    term = mul_floats(d, sub_floats(to_floats(dots), splat_float(x_sum)));
+  } else {
+    term = mul_floats(d, to_floats(dots));
+  }
+  return mul_floats(splat_float(dx), term);
+}
+
 template <class Type, int kCols>
 inline void multiply_block(const BlockPanel& p, int64_t n_blocks, const ActivationGroup* const* x,
                            float* acc) noexcept {
   const int8_t* q[kCols];
+  alignas(32) float x_sums[kCols][8];
   Floats total[kCols];
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
     q[c] = x[c]->q;
+    const BlockSums<Type> sums(*x[c]);
+    __builtin_memcpy(x_sums[c], sums.of_32, sizeof x_sums[c]);
     total[c] = load_floats(acc + kLanes * c);
   }
   for (int b = 0; b < static_cast<int>(n_blocks); ++b) {
     Ints dots[kCols];
-    int32_t x_sum[kCols];
 #pragma GCC unroll 8
-    for (int c = 0; c < kCols; ++c) {
-      x_sum[c] = x[c]->sums[2 * b] + x[c]->sums[2 * b + 1];
-      dots[c] = splat(static_cast<uint32_t>(-byte_offset<Type>() * x_sum[c]));
-    }
+    for (int c = 0; c < kCols; ++c) dots[c] = splat(0);
     dot_steps<Type, 8, kCols, false>(p.w + 4 * kLanes * 8 * b, q, 32 * b, splat(0), dots);
     const Floats d = load_floats(p.d + kLanes * b);
+    const Floats m = Type::kHasMin ? load_floats(p.m + kLanes * b) : splat_float(0.0f);
 #pragma GCC unroll 8
     for (int c = 0; c < kCols; ++c) {
-      Floats term = mul_floats(d, to_floats(dots[c]));
-      if constexpr (Type::kHasMin) {
-        const Floats sum = splat_float(static_cast<float>(x_sum[c]));
-        term = add_floats(term, mul_floats(load_floats(p.m + kLanes * b), sum));
-      }
-      total[c] = add_floats(total[c], mul_floats(splat_float(x[c]->d[b]), term));
+      total[c] = add_floats(total[c], block_term<Type>(dots[c], x_sums[c][b], d, m, x[c]->d[b]));
     }
   }
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) store_floats(acc + kLanes * c, total[c]);
 }
 
-template <class Type>
+template <class T>
 struct BlockKernel {
+  using Type = T;
   using Panel = BlockPanel;
   static constexpr int64_t kElements = 32;
 
-  static void expand(PanelRows& rows, int64_t group, int64_t n_blocks, Panel& p) noexcept {
+  template <class Reader>
+  static void expand(Reader& in, int64_t group, int64_t n_blocks, Panel& p) noexcept {
     for (int b = 0; b < static_cast<int>(n_blocks); ++b) {
-      const size_t at = static_cast<size_t>(8 * group + b) * Type::kBytes;
-      Type::expand(rows, at, p.w + 4 * kLanes * 8 * b, p.d + kLanes * b, p.m + kLanes * b);
+      in.begin_block(8 * group + b);
+      const auto scales = Type::scales(in);
+      store_floats(p.d + kLanes * b, scales.d);
+      if constexpr (Type::kHasMin) store_floats(p.m + kLanes * b, scales.m);
+      StoredSteps sink{p.w + 4 * kLanes * 8 * b};
+      Type::steps(in, sink);
     }
   }
 
@@ -188,29 +244,29 @@ struct BlockKernel {
 
 // ---- the loop over columns, rows and groups
 
-inline const ActivationGroup* activations(const MatmulArgs& a, int64_t column, int64_t group) noexcept {
-  return reinterpret_cast<const ActivationGroup*>(a.x + static_cast<size_t>(column) * a.x_stride) + group;
+// How the k dimension falls into groups of 256, the last of which may have fewer blocks.
+template <class Kernel>
+struct Groups {
+  static constexpr int64_t kBlocks = kGroup / Kernel::kElements;
+  int64_t n_blocks, count;
+  explicit Groups(const MatmulArgs& a) noexcept
+      : n_blocks(a.k / Kernel::kElements), count((n_blocks + kBlocks - 1) / kBlocks) {}
+  int64_t blocks_of(int64_t group) const noexcept {
+    const int64_t left = n_blocks - group * kBlocks;
+    return left < kBlocks ? left : kBlocks;
+  }
+};
+
+inline const ActivationGroup* activations(const MatmulArgs& a, int64_t column) noexcept {
+  return reinterpret_cast<const ActivationGroup*>(a.x + static_cast<size_t>(column) * a.x_stride);
 }
 
 template <class Kernel, int kCols>
 inline void multiply_tile(const MatmulArgs& a, const typename Kernel::Panel& panel, int64_t group, int64_t n_blocks,
                           int64_t column, float* acc) noexcept {
   const ActivationGroup* x[kCols];
-  for (int c = 0; c < kCols; ++c) x[c] = activations(a, column + c, group);
+  for (int c = 0; c < kCols; ++c) x[c] = activations(a, column + c) + group;
   Kernel::template multiply<kCols>(panel, n_blocks, x, acc);
-}
-
-// Panels between the one that is read and the one that is asked for: one is too late for memory, four thrash (measured
-// on Zen 4: 13.1, 14.8 and 12.3 GB/s for one, two and four).
-constexpr int64_t kPanelsAhead = 2;
-
-// Address of the part of a later panel that corresponds to `group`. Rows of a panel are read side by side, a pattern
-// that hardware prefetchers lose. Past the end of the weights it is only a wasted hint.
-inline uintptr_t address_ahead(const MatmulArgs& a, int64_t row, int64_t group, int64_t n_groups) noexcept {
-  const size_t panel_bytes = kLanes * a.weight_stride;
-  const size_t first = static_cast<size_t>(row + kPanelsAhead * kLanes) * a.weight_stride;
-  return reinterpret_cast<uintptr_t>(a.weights) + first +
-         panel_bytes * static_cast<size_t>(group) / static_cast<size_t>(n_groups);
 }
 
 inline void store_results(const MatmulArgs& a, int64_t row, int64_t column, int64_t n_cols, const float* acc) noexcept {
@@ -225,26 +281,18 @@ inline void store_results(const MatmulArgs& a, int64_t row, int64_t column, int6
 }
 
 // One panel of rows, all groups of k, up to kMaxColumns columns.
-template <class Kernel>
+template <class Kernel, class Reader>
 inline void multiply_rows(const MatmulArgs& a, int64_t row, int64_t column, int64_t n_cols) noexcept {
   alignas(64) float acc[kMaxColumns * kLanes];
   typename Kernel::Panel panel;
-  PanelRows rows;
-  // Lanes past the last row repeat it and are not stored.
-  for (int64_t r = 0; r < kLanes; ++r) {
-    const int64_t clamped = row + r < a.n_rows ? row + r : a.n_rows - 1;
-    rows.row[r] = reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(clamped) * a.weight_stride;
-  }
+  Reader in(a, row);
   for (int64_t c = 0; c < n_cols; ++c) store_floats(acc + kLanes * c, splat_float(0.0f));
 
-  const int64_t n_blocks = a.k / Kernel::kElements;
-  const int64_t blocks_per_group = kGroup / Kernel::kElements;
-  const int64_t n_groups = (n_blocks + blocks_per_group - 1) / blocks_per_group;
-  for (int64_t group = 0; group < n_groups; ++group) {
-    const int64_t left = n_blocks - group * blocks_per_group;
-    const int64_t here = left < blocks_per_group ? left : blocks_per_group;
-    rows.ahead = address_ahead(a, row, group, n_groups);
-    Kernel::expand(rows, group, here, panel);
+  const Groups<Kernel> groups(a);
+  for (int64_t group = 0; group < groups.count; ++group) {
+    const int64_t here = groups.blocks_of(group);
+    in.begin_group(group, groups.count);
+    Kernel::expand(in, group, here, panel);
     int64_t c = 0;
     for (; c + kColumns <= n_cols; c += kColumns) {
       multiply_tile<Kernel, kColumns>(a, panel, group, here, column + c, acc + kLanes * c);
@@ -254,11 +302,11 @@ inline void multiply_rows(const MatmulArgs& a, int64_t row, int64_t column, int6
   store_results(a, row, column, n_cols, acc);
 }
 
-template <class Kernel>
-inline void matmul_panels(const MatmulArgs& a) noexcept {
+template <class Kernel, class Reader>
+inline void multiply_columns(const MatmulArgs& a) noexcept {
   for (int64_t column = 0; column < a.n_cols; column += kMaxColumns) {
     const int64_t n_cols = a.n_cols - column < kMaxColumns ? a.n_cols - column : kMaxColumns;
-    for (int64_t row = 0; row < a.n_rows; row += kLanes) multiply_rows<Kernel>(a, row, column, n_cols);
+    for (int64_t row = 0; row < a.n_rows; row += kLanes) multiply_rows<Kernel, Reader>(a, row, column, n_cols);
   }
 }
 

@@ -44,6 +44,19 @@ inline Ints shl(Ints a, int n) noexcept {
 inline Ints sar(Ints a, int n) noexcept {
   return _mm256_sra_epi32(a, _mm_cvtsi32_si128(n));
 }
+/// The same by a number of bits that is a constant.
+template <int kBits>
+inline Ints shr(Ints a) noexcept {
+  return _mm256_srli_epi32(a, kBits);
+}
+template <int kBits>
+inline Ints shl(Ints a) noexcept {
+  return _mm256_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline Ints sar(Ints a) noexcept {
+  return _mm256_srai_epi32(a, kBits);
+}
 inline Ints add_ints(Ints a, Ints b) noexcept {
   return _mm256_add_epi32(a, b);
 }
@@ -55,6 +68,9 @@ inline Ints mul_ints(Ints a, Ints b) noexcept {
 }
 inline Ints load_ints(const void* p) noexcept {
   return _mm256_load_si256(static_cast<const __m256i*>(p));
+}
+inline Ints load_ints_unaligned(const void* p) noexcept {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 inline void store_ints(void* p, Ints v) noexcept {
   _mm256_store_si256(static_cast<__m256i*>(p), v);
@@ -90,6 +106,11 @@ inline Floats half_to_floats(Ints v) noexcept {
   const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
   return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+}
+
+/// kLanes half precision numbers, as floats.
+inline Floats load_halves(const uint8_t* p) noexcept {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 /// table[nibble] for every byte of v (values 0..15).
@@ -147,6 +168,42 @@ template <class Type>
 constexpr int steps_per_sum() noexcept {
   const int fit = Type::kSigned ? 1 : 32767 / (Type::kMaxByte * 254);
   return fit >= 8 ? 8 : (fit >= 4 ? 4 : fit);
+}
+
+/// Sums of neighbours: out[i] = sums[2 i] + sums[2 i + 1], i < 8; as integers that fit 16 bits, or as floats times
+/// factor.
+inline void add_neighbours(const int16_t* sums, int16_t* out) noexcept {
+  const __m128i* pairs = reinterpret_cast<const __m128i*>(sums);
+  _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_hadd_epi16(_mm_load_si128(pairs), _mm_load_si128(pairs + 1)));
+}
+inline void scale_neighbours(const int16_t* sums, float factor, float* out) noexcept {
+  const __m128i* pairs = reinterpret_cast<const __m128i*>(sums);
+  const __m128i both = _mm_hadd_epi16(_mm_load_si128(pairs), _mm_load_si128(pairs + 1));
+  _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(both)), _mm256_set1_ps(factor)));
+}
+
+/// Sums that a sub-block keeps open while its steps come in (take_step).
+template <class Type, int kSteps>
+inline constexpr int kStepsPerSum = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
+template <class Type, int kSteps>
+inline constexpr int kOpenSums = kSteps / kStepsPerSum<Type, kSteps>;
+
+/// Step kStep < kSteps of a sub-block: the last one of each 16-bit sum adds it (scaled) to sums. q: the sub-block's
+/// values.
+template <class Type, int kSteps, bool kScaled, int kStep>
+__attribute__((always_inline)) inline void take_step(Ints bytes, const int8_t* q, const int32_t* scale, Ints* open,
+                                                     Ints& sums) noexcept {
+  constexpr int kRun = kStepsPerSum<Type, kSteps>;
+  int32_t four = 0;
+  __builtin_memcpy(&four, q + 4 * kStep, 4);
+  const __m256i x = _mm256_set1_epi32(four);
+  const __m256i products = Type::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(x, bytes))
+                                         : _mm256_maddubs_epi16(bytes, x);
+  Ints& words = open[kStep / kRun];
+  words = kStep % kRun == 0 ? products : _mm256_add_epi16(words, products);
+  if constexpr (kStep % kRun == kRun - 1) {
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(words, kScaled ? load_ints(scale) : _mm256_set1_epi16(1)));
+  }
 }
 
 /// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].

@@ -45,6 +45,19 @@ inline Ints shl(Ints a, int n) noexcept {
 inline Ints sar(Ints a, int n) noexcept {
   return _mm512_sra_epi32(a, _mm_cvtsi32_si128(n));
 }
+/// The same by a number of bits that is a constant.
+template <int kBits>
+inline Ints shr(Ints a) noexcept {
+  return _mm512_srli_epi32(a, kBits);
+}
+template <int kBits>
+inline Ints shl(Ints a) noexcept {
+  return _mm512_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline Ints sar(Ints a) noexcept {
+  return _mm512_srai_epi32(a, kBits);
+}
 inline Ints add_ints(Ints a, Ints b) noexcept {
   return _mm512_add_epi32(a, b);
 }
@@ -56,6 +69,9 @@ inline Ints mul_ints(Ints a, Ints b) noexcept {
 }
 inline Ints load_ints(const void* p) noexcept {
   return _mm512_load_si512(p);
+}
+inline Ints load_ints_unaligned(const void* p) noexcept {
+  return _mm512_loadu_si512(p);
 }
 inline void store_ints(void* p, Ints v) noexcept {
   _mm512_store_si512(p, v);
@@ -89,6 +105,11 @@ inline Floats to_floats(Ints v) noexcept {
 /// Half precision bits in the low 16 bits of each lane to floats.
 inline Floats half_to_floats(Ints v) noexcept {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/// kLanes half precision numbers, as floats.
+inline Floats load_halves(const uint8_t* p) noexcept {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
 /// table[nibble] for every byte of v (values 0..15).
@@ -143,6 +164,37 @@ inline Ints pack_pair(Ints low, Ints high) noexcept {
 /// acc + pair.low * x.low + pair.high * x.high, 16-bit factors.
 inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
   return _mm512_dpwssd_epi32(acc, pair, _mm512_set1_epi32(x));
+}
+
+/// Sums of neighbours: out[i] = sums[2 i] + sums[2 i + 1], i < 8; as integers that fit 16 bits, or as floats times
+/// factor.
+inline void add_neighbours(const int16_t* sums, int16_t* out) noexcept {
+  const __m128i* pairs = reinterpret_cast<const __m128i*>(sums);
+  _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm_hadd_epi16(_mm_load_si128(pairs), _mm_load_si128(pairs + 1)));
+}
+inline void scale_neighbours(const int16_t* sums, float factor, float* out) noexcept {
+  const __m128i* pairs = reinterpret_cast<const __m128i*>(sums);
+  const __m128i both = _mm_hadd_epi16(_mm_load_si128(pairs), _mm_load_si128(pairs + 1));
+  _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(both)), _mm256_set1_ps(factor)));
+}
+
+/// Sums that a sub-block keeps open while its steps come in (take_step).
+template <class Type, int kSteps>
+inline constexpr int kOpenSums = 1;
+
+/// Step kStep < kSteps of a sub-block: the last one adds the (scaled) dot product to sums. q: the sub-block's values.
+template <class Type, int kSteps, bool kScaled, int kStep>
+__attribute__((always_inline)) inline void take_step(Ints bytes, const int8_t* q, const int32_t* scale, Ints* open,
+                                                     Ints& sums) noexcept {
+  int32_t x = 0;
+  __builtin_memcpy(&x, q + 4 * kStep, 4);
+  if constexpr (!kScaled) {
+    sums = _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(x));
+  } else {
+    if (kStep == 0) open[0] = _mm512_setzero_si512();
+    open[0] = _mm512_dpbusd_epi32(open[0], bytes, _mm512_set1_epi32(x));
+    if (kStep + 1 == kSteps) sums = _mm512_add_epi32(sums, _mm512_mullo_epi32(open[0], load_ints(scale)));
+  }
 }
 
 /// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].

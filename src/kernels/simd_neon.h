@@ -40,6 +40,35 @@ inline void fold_words(NeonSums& sums, bool first) noexcept {
   }
 }
 
+/// Sums that a sub-block keeps open while its steps come in (take_step): two of halfwords for each run of steps that
+/// they hold, and two of dwords.
+template <class Type, int kSteps>
+inline constexpr int kStepsPerSum = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
+template <class Type, int kSteps>
+inline constexpr int kOpenSums = 2 * kSteps / kStepsPerSum<Type, kSteps> + 2;
+
+/// Step kStep < kSteps of a sub-block: the last one adds the (scaled) dot product to sums. q: the sub-block's values.
+template <class Type, int kSteps, bool kScaled, int kStep>
+__attribute__((always_inline)) inline void take_step(Ints bytes, const int8_t* q, const int32_t* scale, Ints* open,
+                                                     Ints& sums) noexcept {
+  constexpr int kRun = kStepsPerSum<Type, kSteps>;
+  int32_t four = 0;
+  __builtin_memcpy(&four, q + 4 * kStep, 4);
+  Ints* words = open + 2 + 2 * (kStep / kRun);
+  NeonSums dot = {{vreinterpretq_s16_u32(words[0]), vreinterpretq_s16_u32(words[1])},
+                  {as_signed(open[0]), as_signed(open[1])}};
+  multiply_step<kStep % kRun == 0>(dot, vreinterpretq_s8_u32(bytes), vreinterpret_s8_s32(vdup_n_s32(four)));
+  if (kStep % kRun == kRun - 1) fold_words(dot, kStep < kRun);
+  for (int h = 0; h < 2; ++h) {
+    words[h] = vreinterpretq_u32_s16(dot.words[h]);
+    open[h] = as_ints(dot.pairs[h]);
+  }
+  if (kStep + 1 != kSteps) return;
+  const int32x4_t rows = vpaddq_s32(dot.pairs[0], dot.pairs[1]);
+  sums =
+      kScaled ? as_ints(vmlaq_s32(as_signed(sums), rows, as_signed(load_ints(scale)))) : vaddq_u32(sums, as_ints(rows));
+}
+
 /// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
 template <class Type, int kSteps, int kCols, bool kScaled>
 inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {

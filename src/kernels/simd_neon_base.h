@@ -51,6 +51,19 @@ inline Ints shl(Ints a, int n) noexcept {
 inline Ints sar(Ints a, int n) noexcept {
   return as_ints(as_signed(a) >> n);
 }
+/// The same by a number of bits that is a constant.
+template <int kBits>
+inline Ints shr(Ints a) noexcept {
+  return a >> kBits;
+}
+template <int kBits>
+inline Ints shl(Ints a) noexcept {
+  return a << kBits;
+}
+template <int kBits>
+inline Ints sar(Ints a) noexcept {
+  return as_ints(as_signed(a) >> kBits);
+}
 inline Ints add_ints(Ints a, Ints b) noexcept {
   return vaddq_u32(a, b);
 }
@@ -62,6 +75,9 @@ inline Ints mul_ints(Ints a, Ints b) noexcept {
 }
 inline Ints load_ints(const void* p) noexcept {
   return vld1q_u32(static_cast<const uint32_t*>(p));
+}
+inline Ints load_ints_unaligned(const void* p) noexcept {
+  return vreinterpretq_u32_u8(vld1q_u8(static_cast<const uint8_t*>(p)));
 }
 inline void store_ints(void* p, Ints v) noexcept {
   vst1q_u32(static_cast<uint32_t*>(p), v);
@@ -97,6 +113,11 @@ inline Floats half_to_floats(Ints v) noexcept {
   return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(v)));
 }
 
+/// kLanes half precision numbers, as floats.
+inline Floats load_halves(const uint8_t* p) noexcept {
+  return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+}
+
 /// table[nibble] for every byte of v (values 0..15).
 inline Ints lookup(const int8_t* table, Ints v) noexcept {
   return vreinterpretq_u32_s8(vqtbl1q_s8(vld1q_s8(table), vreinterpretq_u8_u32(v)));
@@ -125,6 +146,17 @@ inline void load_chunk(PanelRows& rows, size_t at, Ints* out) noexcept {
   out[1] = vreinterpretq_u32_u64(vzip2q_u64(ab_low, cd_low));
   out[2] = vreinterpretq_u32_u64(vzip1q_u64(ab_high, cd_high));
   out[3] = vreinterpretq_u32_u64(vzip2q_u64(ab_high, cd_high));
+}
+
+/// Sums of neighbours: out[i] = sums[2 i] + sums[2 i + 1], i < 8; as integers that fit 16 bits, or as floats times
+/// factor.
+inline void add_neighbours(const int16_t* sums, int16_t* out) noexcept {
+  vst1q_s16(out, vpaddq_s16(vld1q_s16(sums), vld1q_s16(sums + 8)));
+}
+inline void scale_neighbours(const int16_t* sums, float factor, float* out) noexcept {
+  const int16x8_t both = vpaddq_s16(vld1q_s16(sums), vld1q_s16(sums + 8));
+  vst1q_f32(out, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(both))), factor));
+  vst1q_f32(out + 4, vmulq_n_f32(vcvtq_f32_s32(vmovl_high_s16(both)), factor));
 }
 
 /// How scales are kept in a panel, and pairs (low, high) of 16-bit factors for dot_pairs.

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/simd_neon_base.h"
+#include "kernels/simd_neon_step.h"
 
 namespace thimble::kernels {
 namespace {

@@ -1,0 +1,99 @@
+// Where kernels read the blocks of kLanes neighbouring rows, one row per lane, written against a vocabulary
+// (simd_<isa>.h, included before this header). Both readers take byte offsets of the GGUF block:
+//   StockReader   rows in GGUF layout: 16-byte chunks of all rows are transposed in registers
+//   PackedReader  panels of packed_layout.h: a register load is all that is left
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/matmul_args.h"
+#include "kernels/unroll.h"
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int64_t kGroup = 256;
+
+// How far ahead of its loads a packed stream is asked for.
+constexpr uintptr_t kBytesAhead = 4096;
+
+template <class Type>
+struct StockReader {
+  // Panels between the one that is read and the one that is asked for: one is too late for memory, four thrash
+  // (measured on Zen 4: 13.1, 14.8 and 12.3 GB/s for one, two and four).
+  static constexpr int64_t kPanelsAhead = 2;
+
+  PanelRows rows;
+  size_t block_at = 0;
+  uintptr_t first_ahead;
+  size_t panel_bytes;
+
+  // Lanes past the last row repeat it and are not stored.
+  StockReader(const MatmulArgs& a, int64_t row) noexcept {
+    for (int64_t r = 0; r < kLanes; ++r) {
+      const int64_t clamped = row + r < a.n_rows ? row + r : a.n_rows - 1;
+      rows.row[r] = reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(clamped) * a.weight_stride;
+    }
+    panel_bytes = kLanes * a.weight_stride;
+    first_ahead =
+        reinterpret_cast<uintptr_t>(a.weights) + static_cast<size_t>(row + kPanelsAhead * kLanes) * a.weight_stride;
+  }
+
+  /// Part of a later panel to ask for while `group` is read. Rows of a panel are read side by side, a pattern that
+  /// hardware prefetchers lose. Past the end of the weights it is only a wasted hint.
+  void begin_group(int64_t group, int64_t n_groups) noexcept {
+    rows.ahead = first_ahead + panel_bytes * static_cast<size_t>(group) / static_cast<size_t>(n_groups);
+  }
+  void begin_block(int64_t block) noexcept { block_at = static_cast<size_t>(block) * Type::kBytes; }
+
+  /// 16 bytes of every row: out[t] holds dword t of each.
+  THIMBLE_INLINE inline void chunk(size_t at, Ints* out) noexcept { load_chunk(rows, block_at + at, out); }
+  THIMBLE_INLINE inline Ints dword(size_t at) noexcept { return fields<uint32_t>(at); }
+  THIMBLE_INLINE inline Floats half(size_t at) noexcept { return half_to_floats(fields<uint16_t>(at)); }
+
+ private:
+  // Small fields that no 16-byte chunk holds.
+  template <typename Field>
+  THIMBLE_INLINE inline Ints fields(size_t at) noexcept {
+    alignas(64) uint32_t values[kLanes];
+    for (int r = 0; r < kLanes; ++r) {
+      Field field = 0;
+      __builtin_memcpy(&field, rows.row[r] + block_at + at, sizeof field);
+      values[r] = field;
+    }
+    return load_ints(values);
+  }
+};
+
+template <class Type>
+struct PackedReader {
+  const uint8_t* panel;
+  const uint8_t* block;
+
+  PackedReader(const MatmulArgs& a, int64_t row) noexcept
+      : panel(reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(row / kLanes) * a.weight_stride),
+        block(panel) {}
+
+  void begin_group(int64_t, int64_t) noexcept {}
+  void begin_block(int64_t index) noexcept { block = panel + static_cast<size_t>(index) * Type::kBytes * kLanes; }
+
+  THIMBLE_INLINE inline void chunk(size_t at, Ints* out) noexcept {
+    const uint8_t* from = dwords(at);
+    for (size_t line = 0; line < 16 * kLanes; line += 64)
+      ask_for(reinterpret_cast<uintptr_t>(from) + kBytesAhead + line);
+    unroll<0, 4>([&](auto t) THIMBLE_INLINE { out[t.value] = load_ints_unaligned(from + 4 * kLanes * t.value); });
+  }
+  THIMBLE_INLINE inline Ints dword(size_t at) noexcept {
+    ask_for(reinterpret_cast<uintptr_t>(dwords(at)) + kBytesAhead);
+    return load_ints_unaligned(dwords(at));
+  }
+  // The odd halfword is the last of the packed block, wherever the GGUF block has it.
+  THIMBLE_INLINE inline Floats half(size_t) noexcept { return load_halves(block + (Type::kBytes - 2) * kLanes); }
+
+ private:
+  const uint8_t* dwords(size_t at) const noexcept { return block + (at - Type::kFirstDword) * kLanes; }
+};
+
+}  // namespace
+}  // namespace thimble::kernels
