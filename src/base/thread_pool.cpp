@@ -165,32 +165,16 @@ void ThreadPool::stop() noexcept {
 }
 
 void ThreadPool::work(int thread_index) noexcept {
-  Slot& slot = slots_[static_cast<size_t>(thread_index)];
-  if (slot.processor >= 0) set_affinity(0, {slot.processor});
+  const int processor = slots_[static_cast<size_t>(thread_index)].processor;
+  if (processor >= 0) set_affinity(0, {processor});
   uint32_t seen = 0;
   for (;;) {
     generation_.wait_for_change(seen, spin_);
     seen = generation_.value.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_acquire)) return;
     (*task_)(thread_index);
-    // Read before the region ends: afterwards the caller may write the next one.
-    const Memory next = slot.next;
     if (pending_.value.fetch_sub(1, std::memory_order_seq_cst) == 1) pending_.wake();
-    prefetch(next, seen);
   }
-}
-
-void ThreadPool::prefetch(Memory memory, uint32_t seen) const noexcept {
-  constexpr size_t kLine = 64;
-  constexpr size_t kLinesPerLook = 8;
-  for (size_t at = 0; at < memory.bytes; at += kLine) {
-    if (at % (kLinesPerLook * kLine) == 0 && generation_.value.load(std::memory_order_relaxed) != seen) return;
-    __builtin_prefetch(memory.begin + at, 0, 2);
-  }
-}
-
-void ThreadPool::prefetch_after(int thread_index, const void* begin, size_t bytes) noexcept {
-  slots_[static_cast<size_t>(thread_index)].next = {static_cast<const std::byte*>(begin), bytes};
 }
 
 void ThreadPool::run(FunctionRef<void(int)> task) noexcept {

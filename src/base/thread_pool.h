@@ -55,20 +55,10 @@ class ThreadPool {
   };
   Range share(int thread_index, int64_t n, int64_t grain) const noexcept;
 
-  /// Memory that thread `thread_index` reads first in the region after the next one: when it has finished the next
-  /// region it loads these bytes into its cache until that region starts. The address need not stay valid. Ignored for
-  /// the caller, who has other work between regions. Must not run beside a region of this pool.
-  void prefetch_after(int thread_index, const void* begin, size_t bytes) noexcept;
-
  private:
-  struct Memory {
-    const std::byte* begin = nullptr;
-    size_t bytes = 0;
-  };
   // What one thread owns; apart from its neighbours' cache lines.
   struct alignas(64) Slot {
     std::atomic<uint64_t> range{0};  // split(): begin of the untouched items in the high half, their end in the low one
-    Memory next;                     // prefetch_after()
     int processor = -1;
     double speed_before = 0.0;  // sum of the capacities of the threads before this one, over that of all
     double speed_after = 1.0;
@@ -87,7 +77,6 @@ class ThreadPool {
   void place(const ThreadPoolOptions& options);
   void release() noexcept;
   void work(int thread_index) noexcept;
-  void prefetch(Memory memory, uint32_t seen) const noexcept;
   void run_locked(FunctionRef<void(int thread_index)> task) noexcept;
   bool steal(int thread_index) noexcept;
   void stop() noexcept;

@@ -107,18 +107,6 @@ TEST(ThreadPool, SplitLetsFastThreadsTakeOver) {
   EXPECT_GT(taken_over.load(), 0);
 }
 
-TEST(ThreadPool, PrefetchHintsAreOnlyHints) {
-  ThreadPool pool(2);
-  std::atomic<int> calls{0};
-  for (int round = 0; round < 100; ++round) {
-    // Nothing is mapped there, and there is far too much of it.
-    pool.prefetch_after(1, reinterpret_cast<const void*>(uintptr_t{64}), size_t{1} << 40);
-    pool.run([&](int) { ++calls; });
-  }
-  pool.prefetch_after(1, nullptr, 0);
-  EXPECT_EQ(calls.load(), 200);
-}
-
 std::vector<int> affinity_of_this_thread() {
   return usable_processor_ids();
 }

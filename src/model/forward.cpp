@@ -36,6 +36,8 @@ struct ForwardScratch {
         up(floats(n_batch, config.n_ff)),
         logits(floats(1, config.n_vocab)),
         activations(n_batch, widest_input(config)),
+        rope{config.rope_style, config.n_rot, config.rope_freq_base, config.rope_freq_scale, nullptr},
+        rotations(n_batch, config.n_rot),
         attention(n_threads, n_ctx, config.head_dim) {}
 
   uint64_t bytes;                 // of everything below
@@ -47,6 +49,8 @@ struct ForwardScratch {
   AlignedBuffer<float> gate, up;  // [n_batch, n_ff]
   AlignedBuffer<float> logits;    // [1 or more, n_vocab]
   ops::ActivationBuffer activations;
+  ops::RopeParams rope;
+  ops::RopeTable rotations;
   ops::AttentionScratch attention;
 };
 
@@ -59,6 +63,7 @@ ForwardPass::ForwardPass(const Model& model, ThreadPool& pool, int64_t n_batch, 
   check_memory(bytes, what);
   try {
     scratch_ = std::make_unique<ForwardScratch>(model.config(), n_batch, n_ctx, pool.n_threads());
+    scratch_->rope.factors = model.rope_factors_;
   } catch (const std::bad_alloc&) {
     fail(ErrorCode::resource_exhausted, "{}: could not get {} bytes of memory", what, bytes);
   }
@@ -77,9 +82,8 @@ void ForwardPass::attention_block(size_t layer_index, int64_t n, int64_t n_out, 
   const ops::MatmulOutput qkv[] = {
       {&w.q, s.q.data(), w.q_bias}, {&w.k, s.k.data(), w.k_bias}, {&w.v, s.v.data(), w.v_bias}};
   ops::matmul(backend_, qkv, s.h.data(), n, s.activations);
-  const ops::RopeParams rope = {c.rope_style, c.n_rot, c.rope_freq_base, c.rope_freq_scale, model_->rope_factors_};
-  ops::rope(backend_, rope, s.q.data(), n, c.n_head, c.head_dim, pos0);
-  ops::rope(backend_, rope, s.k.data(), n, c.n_head_kv, c.head_dim, pos0);
+  ops::rope(backend_, s.rope, s.rotations, s.q.data(), n, c.n_head, c.head_dim);
+  ops::rope(backend_, s.rope, s.rotations, s.k.data(), n, c.n_head_kv, c.head_dim);
   ops::store_kv(backend_, kv, s.k.data(), s.v.data(), n, c.n_head_kv, c.head_dim, pos0);
   if (n_out == 0) return;
   const int64_t skipped = n - n_out;
@@ -107,6 +111,7 @@ void ForwardPass::ffn_block(size_t layer_index, float* x, int64_t n) noexcept {
 void ForwardPass::layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept {
   const int64_t n = static_cast<int64_t>(tokens.size());
   ops::get_rows(backend_, model_->token_embedding_, tokens, scratch_->x.data());
+  scratch_->rotations.fill(backend_, scratch_->rope, n, pos0);
   for (size_t i = 0; i < model_->layers_.size(); ++i) {
     const int64_t n_out = i + 1 == model_->layers_.size() ? n_last : n;
     attention_block(i, n, n_out, pos0, cache);
@@ -145,9 +150,9 @@ uint64_t ForwardPass::scratch_bytes() const noexcept {
 }
 
 uint64_t forward_scratch_bytes(const ModelConfig& config, int64_t n_batch, int64_t n_ctx, int n_threads) noexcept {
-  // x, h; q, attended; k, v; gate, up; then the converted input of a matmul, at most one float for each input.
+  // x, h; q, attended; k, v; gate, up; the converted input of a matmul, at most one float for each input; rotations.
   const int64_t per_token =
-      2 * (config.n_embd + config.n_embd_q() + config.n_embd_kv() + config.n_ff) + widest_input(config);
+      2 * (config.n_embd + config.n_embd_q() + config.n_embd_kv() + config.n_ff) + widest_input(config) + config.n_rot;
   const auto tokens = checked_mul(static_cast<uint64_t>(n_batch), static_cast<uint64_t>(per_token));
   // Scores of a tile of queries against the context, and their accumulators (ops::AttentionScratch).
   const uint64_t row = static_cast<uint64_t>(n_ctx) + 4 * static_cast<uint64_t>(config.head_dim);

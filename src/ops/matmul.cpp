@@ -1,7 +1,6 @@
 // Matrix products: activations are quantized once per input, then panels of weight rows are handed to threads.
 #include <algorithm>
 #include <array>
-#include <atomic>
 
 #include "kernels/matmul_kernel.h"
 #include "kernels/packed_layout.h"
@@ -36,11 +35,14 @@ Input quantize_input(const Backend& backend, ActivationLayout layout, const floa
   return {out, stride};
 }
 
-// Rows of one work item: enough to amortize handing it out, few enough that the last ones balance the threads.
-int64_t rows_per_item(const Weight& weight, int n_threads) noexcept {
-  const int64_t tile = weight.packed != nullptr ? weight.kernel->packed_lanes : weight.kernel->row_tile;
-  const int64_t share = weight.n_out() / (static_cast<int64_t>(n_threads) * 8);
-  return std::clamp<int64_t>(share / tile, 1, 16) * std::max<int64_t>(tile, 4);
+// Rows that a kernel walks through together: where threads may divide a matrix.
+int64_t rows_per_item(const Weight& weight) noexcept {
+  return weight.packed != nullptr ? weight.kernel->packed_lanes : std::max(weight.kernel->row_tile, 4);
+}
+
+int64_t items_of(const Weight& weight) noexcept {
+  const int64_t rows = rows_per_item(weight);
+  return (weight.n_out() + rows - 1) / rows;
 }
 
 void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tokens, int64_t begin,
@@ -67,26 +69,23 @@ void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tok
   }
 }
 
-// Runs the products whose weights read `layout` as one parallel region over all their rows.
+// Runs the products whose weights read `layout` as one parallel region over all their rows: each thread streams one
+// range of neighbouring rows, so that the memory it reads next is where its prefetchers look.
 void multiply_layout(const Backend& backend, std::span<const MatmulOutput> outputs, ActivationLayout layout,
                      const Input& input, int64_t n_tokens) noexcept {
-  const int n_threads = backend.pool->n_threads();
   int64_t n_items = 0;
   for (const MatmulOutput& output : outputs) {
-    if (output.weight->kernel->layout != layout) continue;
-    const int64_t rows = rows_per_item(*output.weight, n_threads);
-    n_items += (output.weight->n_out() + rows - 1) / rows;
+    if (output.weight->kernel->layout == layout) n_items += items_of(*output.weight);
   }
-  backend.pool->parallel_for(n_items, 1, [&](int64_t begin, int64_t end) {
+  backend.pool->split(n_items, 1, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
     for (const MatmulOutput& output : outputs) {
       if (output.weight->kernel->layout != layout) continue;
-      const int64_t rows = rows_per_item(*output.weight, n_threads);
-      const int64_t n_out = output.weight->n_out();
-      const int64_t items = (n_out + rows - 1) / rows;
+      const int64_t items = items_of(*output.weight);
+      const int64_t rows = rows_per_item(*output.weight);
       const int64_t from = std::max(begin - first, int64_t{0});
       const int64_t to = std::min(end - first, items);
-      if (from < to) multiply_rows(output, input, n_tokens, from * rows, std::min(to * rows, n_out));
+      if (from < to) multiply_rows(output, input, n_tokens, from * rows, std::min(to * rows, output.weight->n_out()));
       first += items;
     }
   });

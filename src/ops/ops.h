@@ -100,9 +100,25 @@ struct RopeParams {
   const float* factors = nullptr;  // [n_rot / 2] divisors of each frequency (rope_freqs.weight), or null
 };
 
-/// Rotates x [n_tokens, n_heads, head_dim] in place; token t has position pos0 + t.
-void rope(const Backend& backend, const RopeParams& params, float* x, int64_t n_tokens, int64_t n_heads,
-          int64_t head_dim, int64_t pos0) noexcept;
+/// Cosines and sines of a chunk of positions, computed once and used by all layers and by queries and keys.
+class RopeTable {
+ public:
+  RopeTable() = default;
+  /// Room for `max_tokens` positions of `n_rot` rotating dimensions.
+  RopeTable(int64_t max_tokens, int64_t n_rot);
+  /// Positions pos0 .. pos0 + n_tokens - 1.
+  void fill(const Backend& backend, const RopeParams& params, int64_t n_tokens, int64_t pos0) noexcept;
+  /// cosine, sine of each pair [n_rot / 2] at token `t` of the chunk.
+  const float* row(int64_t t) const noexcept { return values_.data() + t * n_rot_; }
+
+ private:
+  int64_t n_rot_ = 0;
+  AlignedBuffer<float> values_;  // [max_tokens, n_rot / 2, 2]
+};
+
+/// Rotates x [n_tokens, n_heads, head_dim] in place by the first n_tokens rows of `table`, filled with these params.
+void rope(const Backend& backend, const RopeParams& params, const RopeTable& table, float* x, int64_t n_tokens,
+          int64_t n_heads, int64_t head_dim) noexcept;
 
 /// Element type of a key/value cache.
 enum class KvType : uint8_t { f16, int8 };

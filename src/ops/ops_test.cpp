@@ -218,7 +218,9 @@ TEST_P(Ops, RopeStylesFactorsAndScale) {
         .style = style, .n_rot = 64, .freq_base = 500000.0f, .freq_scale = 0.25f, .factors = factors.data()};
     const auto in = random_floats(dim * heads * tokens, 8);
     std::vector<float> x = in;
-    rope(backend, p, x.data(), tokens, heads, dim, 1000);
+    RopeTable table(tokens, p.n_rot);
+    table.fill(backend, p, tokens, 1000);
+    rope(backend, p, table, x.data(), tokens, heads, dim);
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t h = 0; h < heads; ++h) {
         const auto base = static_cast<size_t>((t * heads + h) * dim);

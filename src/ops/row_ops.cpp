@@ -21,14 +21,14 @@ int64_t rows_per_item(int64_t row_length) noexcept {
 void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out) noexcept {
   const DecodeFn decode = traits(table.type).decode;
   const int64_t n = table.n_cols();
-  backend.pool->parallel_for(static_cast<int64_t>(ids.size()), rows_per_item(n), [&](int64_t begin, int64_t end) {
+  backend.pool->split(static_cast<int64_t>(ids.size()), rows_per_item(n), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) decode(table.row(ids[static_cast<size_t>(t)]), out + t * n, n);
   });
 }
 
 void rms_norm(const Backend& backend, const float* x, const float* weight, float* out, int64_t n_tokens, int64_t n,
               float eps) noexcept {
-  backend.pool->parallel_for(n_tokens, rows_per_item(n), [&](int64_t begin, int64_t end) {
+  backend.pool->split(n_tokens, rows_per_item(n), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* row = x + t * n;
       const float mean = backend.vector->sum_of_squares(row, n) / static_cast<float>(n);
@@ -38,60 +38,67 @@ void rms_norm(const Backend& backend, const float* x, const float* weight, float
 }
 
 void add(const Backend& backend, float* x, const float* y, int64_t n) noexcept {
-  backend.pool->parallel_for(
-      n, kElementGrain, [&](int64_t begin, int64_t end) { backend.vector->add(x + begin, y + begin, end - begin); });
+  backend.pool->split(n, kElementGrain,
+                      [&](int64_t begin, int64_t end) { backend.vector->add(x + begin, y + begin, end - begin); });
 }
 
 void silu_mul(const Backend& backend, float* gate, const float* up, int64_t n) noexcept {
-  backend.pool->parallel_for(n, kElementGrain, [&](int64_t begin, int64_t end) {
+  backend.pool->split(n, kElementGrain, [&](int64_t begin, int64_t end) {
     backend.vector->silu_mul(gate + begin, up + begin, end - begin);
+  });
+}
+
+RopeTable::RopeTable(int64_t max_tokens, int64_t n_rot)
+    : n_rot_(n_rot), values_(static_cast<size_t>(max_tokens) * static_cast<size_t>(n_rot)) {}
+
+// Angles are computed in double: a float angle at position 30,000 is off by 2e-3 radians.
+void RopeTable::fill(const Backend& backend, const RopeParams& params, int64_t n_tokens, int64_t pos0) noexcept {
+  const double base_log = std::log(static_cast<double>(params.freq_base));
+  float* const values = values_.data();
+  // A pair costs about 40 ns.
+  backend.pool->split(n_tokens, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < n_rot_ / 2; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(n_rot_);
+      double frequency = std::exp(exponent * base_log) * static_cast<double>(params.freq_scale);
+      if (params.factors != nullptr) frequency /= static_cast<double>(params.factors[i]);
+      for (int64_t t = begin; t < end; ++t) {
+        const double angle = static_cast<double>(pos0 + t) * frequency;
+        values[t * n_rot_ + 2 * i] = static_cast<float>(std::cos(angle));
+        values[t * n_rot_ + 2 * i + 1] = static_cast<float>(std::sin(angle));
+      }
+    }
   });
 }
 
 namespace {
 
-// Pairs whose frequencies are computed once and used for every token of a work item.
-constexpr int64_t kPairBlock = 64;
-
-struct Rotation {
-  float cosine, sine;
-};
-
-void rotate_pair(const RopeParams& params, int64_t pair, Rotation r, float* token, int64_t n_heads,
-                 int64_t head_dim) noexcept {
-  const bool neox = params.style == RopeStyle::neox;
-  const int64_t first = neox ? pair : 2 * pair;
-  const int64_t second = neox ? pair + params.n_rot / 2 : 2 * pair + 1;
-  for (int64_t h = 0; h < n_heads; ++h) {
-    float* head = token + h * head_dim;
-    const float a = head[first];
-    const float b = head[second];
-    head[first] = a * r.cosine - b * r.sine;
-    head[second] = a * r.sine + b * r.cosine;
+// `step` is the distance of the two dimensions of a pair, `next` that of neighbouring pairs.
+void rotate_head(const float* rotations, int64_t n_pairs, int64_t step, int64_t next, float* head) noexcept {
+  for (int64_t i = 0; i < n_pairs; ++i) {
+    const float cosine = rotations[2 * i];
+    const float sine = rotations[2 * i + 1];
+    float& first = head[i * next];
+    float& second = head[i * next + step];
+    const float a = first;
+    const float b = second;
+    first = a * cosine - b * sine;
+    second = a * sine + b * cosine;
   }
 }
 
 }  // namespace
 
-// Angles are computed in double: a float angle at position 30,000 is off by 2e-3 radians.
-void rope(const Backend& backend, const RopeParams& params, float* x, int64_t n_tokens, int64_t n_heads,
-          int64_t head_dim, int64_t pos0) noexcept {
+void rope(const Backend& backend, const RopeParams& params, const RopeTable& table, float* x, int64_t n_tokens,
+          int64_t n_heads, int64_t head_dim) noexcept {
   const int64_t n_pairs = params.n_rot / 2;
-  const double base_log = std::log(static_cast<double>(params.freq_base));
-  backend.pool->parallel_for(n_tokens, rows_per_item(n_heads * head_dim), [&](int64_t begin, int64_t end) {
-    double frequencies[kPairBlock];
-    for (int64_t block = 0; block < n_pairs; block += kPairBlock) {
-      const int64_t n = std::min(kPairBlock, n_pairs - block);
-      for (int64_t i = 0; i < n; ++i) {
-        const double exponent = -2.0 * static_cast<double>(block + i) / static_cast<double>(params.n_rot);
-        frequencies[i] = std::exp(exponent * base_log) * static_cast<double>(params.freq_scale);
-        if (params.factors != nullptr) frequencies[i] /= static_cast<double>(params.factors[block + i]);
-      }
-      for (int64_t t = begin; t < end; ++t) {
-        for (int64_t i = 0; i < n; ++i) {
-          const double angle = static_cast<double>(pos0 + t) * frequencies[i];
-          const Rotation r = {static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))};
-          rotate_pair(params, block + i, r, x + t * n_heads * head_dim, n_heads, head_dim);
+  backend.pool->split(n_tokens, rows_per_item(n_heads * head_dim), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t h = 0; h < n_heads; ++h) {
+        float* const head = x + (t * n_heads + h) * head_dim;
+        if (params.style == RopeStyle::neox) {
+          rotate_head(table.row(t), n_pairs, n_pairs, 1, head);
+        } else {
+          rotate_head(table.row(t), n_pairs, 1, 2, head);
         }
       }
     }
