@@ -1,20 +1,25 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
 namespace thimble {
 
 namespace {
+
+constexpr std::string_view kTemporarySuffix = ".partial";
 
 class FileDescriptor {
  public:
@@ -30,9 +35,9 @@ class FileDescriptor {
   int fd_;
 };
 
-// Opens a regular file for reading and gives its size; refuses folders and devices (/dev/random never ends).
-int open_regular(const std::string& path, size_t* size) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+// Opens a regular file and gives its size; refuses folders and devices (/dev/random never ends).
+int open_regular(const std::string& path, size_t* size, int access = O_RDONLY) {
+  const int fd = ::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     const int e = errno;
     fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot open: {}", path, errno_text(e));
@@ -45,6 +50,23 @@ int open_regular(const std::string& path, size_t* size) {
   }
   *size = static_cast<size_t>(info.st_size);
   return fd;
+}
+
+// Writes all of `bytes`; 0 or the error number.
+int write_all(int fd, uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 ? errno : EIO;
+    offset += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return 0;
+}
+
+ErrorCode write_error_code(int error_number) {
+  const bool full = error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG;
+  return full ? ErrorCode::resource_exhausted : ErrorCode::io;
 }
 
 }  // namespace
@@ -74,6 +96,17 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+FileStamp file_stamp(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    const int e = errno;
+    fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot look at it: {}", path, errno_text(e));
+  }
+  if (!S_ISREG(info.st_mode)) fail(ErrorCode::io, "{}: found no regular file", path);
+  return {static_cast<uint64_t>(info.st_size),
+          static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec};
+}
+
 std::string read_file(const std::string& path, uint64_t max_bytes) {
   size_t size = 0;
   const FileDescriptor fd(open_regular(path, &size));
@@ -95,7 +128,6 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
-  temporary_ = fmt::format("{}.{}.{}.partial", path_, ::getpid(), counter.fetch_add(1));
   std::error_code ignored;
   const std::filesystem::file_status target = std::filesystem::status(path_, ignored);
   if (std::filesystem::exists(target) && !std::filesystem::is_regular_file(target)) {
@@ -103,10 +135,24 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
     fail(ErrorCode::io, "{}: cannot write: found {}, expected a file name", path_,
          std::filesystem::is_directory(target) ? "a folder" : "a special file");
   }
-  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd_ < 0) {
-    const int e = errno;
-    fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot create: {}", path_, errno_text(e));
+  while (fd_ < 0) {
+    temporary_ = fmt::format("{}.{}.{}{}", path_, ::getpid(), counter.fetch_add(1), kTemporarySuffix);
+    const int fd = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+      const int e = errno;
+      // A process of this id was killed once and left its temporary: the next name is free.
+      if (e == EEXIST) continue;
+      fail(e == ENOENT ? ErrorCode::not_found : ErrorCode::io, "{}: cannot create: {}", path_, errno_text(e));
+    }
+    // Between open and lock a clean-up may have taken the file for a stale one and removed it: then once more. A file
+    // system without locks costs only that its temporaries are never cleaned up.
+    ::flock(fd, LOCK_EX | LOCK_NB);
+    struct stat info {};
+    if (::fstat(fd, &info) == 0 && info.st_nlink == 0) {
+      ::close(fd);
+      continue;
+    }
+    fd_ = fd;
   }
 }
 
@@ -117,9 +163,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::fail_write(int error_number) const {
-  const bool full = error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG;
-  fail(full ? ErrorCode::resource_exhausted : ErrorCode::io, "{}: cannot write after {} bytes: {}", path_, size_,
-       errno_text(error_number));
+  fail(write_error_code(error_number), "{}: cannot write after {} bytes: {}", path_, size_, errno_text(error_number));
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -128,13 +172,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail_write(n < 0 ? errno : EIO);
-    offset += static_cast<uint64_t>(n);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
+  if (const int error = write_all(fd_, offset, bytes); error != 0) fail_write(error);
 }
 
 void AtomicFile::commit() {
@@ -144,6 +182,40 @@ void AtomicFile::commit() {
   const std::string folder = std::filesystem::path(path_).parent_path().string();
   const FileDescriptor dir(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir.get() >= 0) ::fsync(dir.get());  // best effort: the rename itself is already atomic
+}
+
+size_t remove_stale_temporaries(const std::string& folder, std::string_view suffix) {
+  namespace fs = std::filesystem;
+  size_t removed = 0;
+  std::error_code error;
+  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    // TARGET.PID.NUMBER.partial
+    std::string name = entry->path().filename().string();
+    if (!name.ends_with(kTemporarySuffix)) continue;
+    name.resize(name.size() - kTemporarySuffix.size());
+    for (int field = 0; field < 2; ++field) name.resize(std::min(name.rfind('.'), name.size()));
+    if (name.empty() || !name.ends_with(suffix)) continue;
+    const std::string path = entry->path().string();
+    const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+    if (fd.get() < 0 || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    if (::unlink(path.c_str()) == 0) ++removed;
+  }
+  return removed;
+}
+
+bool replace_start(const std::string& path, std::span<const std::byte> expected, std::span<const std::byte> bytes) {
+  size_t size = 0;
+  // One descriptor for both steps: should somebody rename another file to this place, the old one is written.
+  const FileDescriptor fd(open_regular(path, &size, O_RDWR));
+  std::vector<std::byte> found(expected.size());
+  const ssize_t n = ::pread(fd.get(), found.data(), found.size(), 0);
+  if (n != static_cast<ssize_t>(found.size()) || !std::equal(found.begin(), found.end(), expected.begin()))
+    return false;
+  int error = write_all(fd.get(), 0, bytes);
+  if (error == 0 && ::fsync(fd.get()) != 0) error = errno;
+  if (error != 0) fail(write_error_code(error), "{}: cannot write: {}", path, errno_text(error));
+  return true;
 }
 
 void write_file_atomically(const std::string& path, std::string_view text) {

@@ -1,4 +1,5 @@
 // Files: read-only mappings, whole-file reads with a limit, and atomic replacement (old or new, never torn).
+// A writer holds an advisory lock on its temporary, so that what a killed one left can be told from work in progress.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,16 @@ class MappedFile {
   std::string path_;
 };
 
+/// What a file looks like without reading it.
+struct FileStamp {
+  uint64_t bytes = 0;
+  int64_t mtime_ns = 0;  // since 1970
+  bool operator==(const FileStamp&) const = default;
+};
+
+/// Errors: not_found, io (no regular file).
+FileStamp file_stamp(const std::string& path);
+
 /// Whole content of a regular file. Errors: as MappedFile, and resource_exhausted when longer than `max_bytes`.
 std::string read_file(const std::string& path, uint64_t max_bytes);
 
@@ -62,6 +73,15 @@ class AtomicFile {
   int fd_ = -1;
   uint64_t size_ = 0;
 };
+
+/// Removes temporaries in `folder` whose writers are gone, of targets whose names end in `suffix`; gives their number.
+/// Temporaries that somebody holds, and what cannot be removed, stay.
+size_t remove_stale_temporaries(const std::string& folder, std::string_view suffix);
+
+/// Overwrites the start of `path` in place by `bytes` when it holds `expected` (of the same size), and syncs. False
+/// when it holds something else. Not atomic: for records that carry a hash of themselves. Errors: not_found, io,
+/// resource_exhausted.
+bool replace_start(const std::string& path, std::span<const std::byte> expected, std::span<const std::byte> bytes);
 
 /// Replaces `path` by `text` atomically. Errors: as AtomicFile.
 void write_file_atomically(const std::string& path, std::string_view text);

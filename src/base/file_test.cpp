@@ -1,7 +1,9 @@
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -9,6 +11,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace thimble {
 namespace {
@@ -76,6 +79,59 @@ TEST_F(FileTest, WriteAtOverwritesEarlierBytes) {
   file.write("!");
   file.commit();
   EXPECT_EQ(read_file(path("a"), 100), "01xy456789!");
+}
+
+TEST_F(FileTest, StaleTemporariesGoAndHeldOnesStay) {
+  AtomicFile held(path("held.packed"));
+  held.write("in progress");
+  std::ofstream(path("a.packed.123.0.partial")) << "left by a killed writer";
+  std::ofstream(path("b.other.123.0.partial")) << "of another kind of file";
+  std::ofstream(path("c.packed")) << "finished";
+  std::ofstream(path(".partial")) << "no temporary of ours";
+  EXPECT_EQ(remove_stale_temporaries(folder_.string(), ".packed"), 1u);
+  EXPECT_FALSE(fs::exists(path("a.packed.123.0.partial")));
+  EXPECT_EQ(n_files(), 4u);
+  held.commit();
+  EXPECT_EQ(read_file(path("held.packed"), 100), "in progress");
+  EXPECT_EQ(remove_stale_temporaries(path("no such folder"), ".packed"), 0u);
+}
+
+TEST_F(FileTest, ATemporaryOfAnEarlierProcessOfThisIdIsNotInTheWay) {
+  for (int i = 0; i < 2000; ++i) {
+    std::ofstream(path("a") + "." + std::to_string(::getpid()) + "." + std::to_string(i) + ".partial") << "old";
+  }
+  write_file_atomically(path("a"), "new");
+  EXPECT_EQ(read_file(path("a"), 100), "new");
+}
+
+TEST_F(FileTest, TheStartIsReplacedOnlyWhereItIsAsExpected) {
+  const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
+  write_file_atomically(path("a"), "head, body");
+  EXPECT_TRUE(replace_start(path("a"), bytes("head"), bytes("HEAD")));
+  EXPECT_EQ(read_file(path("a"), 100), "HEAD, body");
+  EXPECT_FALSE(replace_start(path("a"), bytes("head"), bytes("tail")));
+  EXPECT_FALSE(replace_start(path("a"), bytes("HEAD, body and more"), bytes("TAIL, body and more")));
+  EXPECT_EQ(read_file(path("a"), 100), "HEAD, body");
+  EXPECT_EQ(code_of([&] { replace_start(path("none"), {}, {}); }), ErrorCode::not_found);
+}
+
+TEST_F(FileTest, StampsTellSizeAndTime) {
+  write_file_atomically(path("a"), "12345");
+  const FileStamp before = file_stamp(path("a"));
+  EXPECT_EQ(before.bytes, 5u);
+  EXPECT_EQ(file_stamp(path("a")), before);
+  const struct timespec times[2] = {{1, 2}, {3, 4}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path("a").c_str(), times, 0), 0);
+  EXPECT_EQ(file_stamp(path("a")).mtime_ns, 3'000'000'004);
+  EXPECT_EQ(code_of([&] { file_stamp(path("none")); }), ErrorCode::not_found);
+  EXPECT_EQ(code_of([&] { file_stamp(folder_.string()); }), ErrorCode::io);
+}
+
+TEST_F(FileTest, HashOfPiecesIsTheHashOfTheWhole) {
+  ContentHasher hasher;
+  hasher.update("hello, ");
+  hasher.update("world");
+  EXPECT_EQ(hasher.hash(), content_hash("hello, world"));
 }
 
 TEST_F(FileTest, FullDiskIsAnErrorAndLeavesNothing) {

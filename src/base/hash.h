@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,5 +11,23 @@ namespace thimble {
 
 std::string content_hash(std::span<const std::byte> bytes);
 std::string content_hash(std::string_view text);
+
+/// The same hash over bytes that come in pieces.
+class ContentHasher {
+ public:
+  ContentHasher();
+  ~ContentHasher();
+  ContentHasher(const ContentHasher&) = delete;
+  ContentHasher& operator=(const ContentHasher&) = delete;
+
+  void update(std::span<const std::byte> bytes) noexcept;
+  void update(std::string_view text) noexcept { update(std::as_bytes(std::span(text))); }
+  /// content_hash() of everything given so far.
+  std::string hash() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace thimble
