@@ -2,6 +2,8 @@
 #include "model/model.h"
 
 #include <cmath>
+#include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 #include "model/architecture.h"
@@ -40,7 +42,27 @@ Model::Model(const GgufFile& gguf, kernels::Isa isa) : config_(read_model_config
     architecture.bind_layer(binder, config_, i, layers_.emplace_back());
   }
   binder.refuse_unused();
+  matrices_ = binder.take_matrices();
   for (const GgufTensor& tensor : gguf.tensors()) weight_bytes_ += tensor.view.data.size();
+}
+
+void Model::use_packed(std::shared_ptr<const PackedWeights> packed) {
+  packed_ = std::move(packed);
+  // Tensors do not overlap: where its data begins says which one a weight is.
+  std::unordered_map<const std::byte*, const NamedMatrix*> by_data;
+  for (const NamedMatrix& matrix : matrices_) by_data.emplace(matrix.view.data.data(), &matrix);
+  const auto bind = [&](ops::Weight& weight) {
+    const auto found = by_data.find(weight.view.data.data());
+    if (found == by_data.end()) return;  // absent in this architecture
+    const int lanes = ops::packed_lanes(weight.view.type, isa_);
+    const std::byte* panels = packed_ == nullptr ? nullptr : packed_->find(*found->second, lanes);
+    weight = panels == nullptr ? ops::prepare_weight(weight.view, isa_)
+                               : ops::prepare_packed_weight(weight.view, isa_, panels);
+  };
+  bind(output_);
+  for (LayerWeights& layer : layers_) {
+    for (ops::Weight* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) bind(*w);
+  }
 }
 
 }  // namespace thimble

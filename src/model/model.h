@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "model/model_config.h"
 #include "ops/ops.h"
+#include "pack/packed_weights.h"
 
 namespace thimble {
 
@@ -61,6 +62,14 @@ class Model {
   std::span<const LayerWeights> layers() const noexcept { return layers_; }
   uint64_t weight_bytes() const noexcept { return weight_bytes_; }
 
+  /// Every matrix it multiplies by (the embedding only when it is the head too), for plan_packing().
+  std::span<const NamedMatrix> matrices() const noexcept { return matrices_; }
+  /// From now on multiplies by `packed`, made for plan_packing(matrices(), isa()), where it has a matrix; null: by the
+  /// layout of the file. Not while a forward pass runs.
+  void use_packed(std::shared_ptr<const PackedWeights> packed);
+  /// Null when there are none.
+  const std::shared_ptr<const PackedWeights>& packed() const noexcept { return packed_; }
+
  private:
   friend class ForwardPass;
   ModelConfig config_;
@@ -72,6 +81,8 @@ class Model {
   std::vector<LayerWeights> layers_;
   std::vector<std::vector<float>> owned_floats_;  // norms and biases stored as other types
   uint64_t weight_bytes_ = 0;
+  std::vector<NamedMatrix> matrices_;
+  std::shared_ptr<const PackedWeights> packed_;
 };
 
 /// Which positions get logits. `none` only fills the cache: for all chunks of a prompt but the last one.

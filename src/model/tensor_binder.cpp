@@ -30,7 +30,9 @@ TensorView TensorBinder::table(std::string_view name, int64_t n_in, int64_t n_ou
 ops::Weight TensorBinder::matrix(std::string_view name, int64_t n_in, int64_t n_out) {
   const TensorView view = table(name, n_in, n_out);
   try {
-    return ops::prepare_weight(view, isa_);
+    const ops::Weight weight = ops::prepare_weight(view, isa_);
+    matrices_.push_back({std::string(name), view});
+    return weight;
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: tensor {}: {}", gguf_->source(), name, e.what()));
   }

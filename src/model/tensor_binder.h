@@ -6,10 +6,12 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "format/gguf.h"
 #include "ops/ops.h"
+#include "pack/pack_plan.h"
 
 namespace thimble {
 
@@ -31,6 +33,9 @@ class TensorBinder {
   /// Errors: unsupported, naming the first tensor that was not bound.
   void refuse_unused() const;
 
+  /// Every matrix() so far.
+  std::vector<NamedMatrix> take_matrices() { return std::move(matrices_); }
+
  private:
   const GgufTensor& take(std::string_view name, int64_t n_in, int64_t n_out);
 
@@ -38,6 +43,7 @@ class TensorBinder {
   kernels::Isa isa_;
   std::vector<std::vector<float>>* owned_;  // not owned
   std::unordered_set<std::string_view> used_;
+  std::vector<NamedMatrix> matrices_;
 };
 
 }  // namespace thimble

@@ -6,7 +6,7 @@
 
 namespace thimble {
 
-Engine::Engine(GgufFile gguf, const EngineOptions& options)
+Engine::Engine(GgufFile gguf, const EngineOptions& options, const Task& task)
     : gguf_(std::move(gguf)),
       model_(gguf_, options.isa.value_or(kernels::best_isa(host_cpu()))),
       tokenizer_(gguf_),
@@ -16,15 +16,19 @@ Engine::Engine(GgufFile gguf, const EngineOptions& options)
     fail(ErrorCode::corrupt, "{}: tokenizer: found {} tokens, expected {}, the rows of token_embd.weight",
          gguf_.source(), tokenizer_.n_vocab(), config().n_vocab);
   }
+  // Last: minutes of packing must not end in an error that was there before.
+  model_.use_packed(options.packed != nullptr ? options.packed
+                                              : load_packed(gguf_, plan_packing(model_.matrices(), model_.isa()),
+                                                            options.packing, *pool_, task));
 }
 
-std::shared_ptr<const Engine> Engine::open(const std::string& path, const EngineOptions& options) {
-  return from_gguf(GgufFile::open(path), options);
+std::shared_ptr<const Engine> Engine::open(const std::string& path, const EngineOptions& options, const Task& task) {
+  return from_gguf(GgufFile::open(path), options, task);
 }
 
-std::shared_ptr<const Engine> Engine::from_gguf(GgufFile gguf, const EngineOptions& options) {
+std::shared_ptr<const Engine> Engine::from_gguf(GgufFile gguf, const EngineOptions& options, const Task& task) {
   // Not make_shared: the constructor is private.
-  return std::shared_ptr<const Engine>(new Engine(std::move(gguf), options));
+  return std::shared_ptr<const Engine>(new Engine(std::move(gguf), options, task));
 }
 
 ChatTemplate Engine::chat_template() const {

@@ -28,14 +28,19 @@ struct EngineOptions {
   int n_threads = 0;                          // 0: every usable processor
   std::optional<kernels::Isa> isa;            // forced instruction set; default: the best of this machine
   std::optional<ChatTemplate> chat_template;  // overrides the model's own
+  PackOptions packing;                        // how weights are packed for the instruction set; default: into memory
+  // Packed weights of another engine of the same file and instruction set, instead of a copy of its own.
+  std::shared_ptr<const PackedWeights> packed;
 };
 
 class Engine {
  public:
-  /// Loads `path`. Errors: as GgufFile::open, Model and Tokenizer.
-  static std::shared_ptr<const Engine> open(const std::string& path, const EngineOptions& options);
-  /// Takes a parsed file. `gguf`'s bytes must outlive the engine when it does not own them.
-  static std::shared_ptr<const Engine> from_gguf(GgufFile gguf, const EngineOptions& options);
+  /// Loads `path`. `task` hears of packing. Errors: as GgufFile::open, Model, Tokenizer and load_packed.
+  static std::shared_ptr<const Engine> open(const std::string& path, const EngineOptions& options,
+                                            const Task& task = {});
+  /// Takes a parsed file. `gguf`'s bytes must outlive the engine when it does not own them; packing such weights makes
+  /// a second copy of them.
+  static std::shared_ptr<const Engine> from_gguf(GgufFile gguf, const EngineOptions& options, const Task& task = {});
 
   const GgufFile& gguf() const noexcept { return gguf_; }
   const ModelConfig& config() const noexcept { return model_.config(); }
@@ -49,7 +54,7 @@ class Engine {
   std::vector<TokenId> encode_chat(std::span<const ChatMessage> messages) const;
 
  private:
-  Engine(GgufFile gguf, const EngineOptions& options);
+  Engine(GgufFile gguf, const EngineOptions& options, const Task& task);
   GgufFile gguf_;
   Model model_;
   Tokenizer tokenizer_;
