@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -15,6 +17,27 @@
 namespace thimble {
 
 namespace {
+
+#if defined(__x86_64__)
+// True when the processor has int8 tiles (CPUID leaf 7: EDX bits 24 and 25), the operating system saves them (XCR0 bits
+// 17 and 18) and lets this process use them. Linux grants that only when asked, once for all threads: the state is
+// large, so it is allocated per thread at the first use (Linux, Documentation/arch/x86/xstate.rst).
+bool may_use_amx_int8() noexcept {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kOsXsave = 1u << 27;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kOsXsave) == 0) return false;
+  constexpr unsigned kTileAndInt8 = (1u << 24) | (1u << 25);
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTileAndInt8) != kTileAndInt8) return false;
+  // Not _xgetbv: that needs -mxsave for the whole file.
+  unsigned xcr0 = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+  constexpr unsigned kTileState = (1u << 17) | (1u << 18);
+  if ((xcr0 & kTileState) != kTileState) return false;
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, missing in older <asm/prctl.h>
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
 
 CpuFeatures detect() noexcept {
   CpuFeatures f;
@@ -27,6 +50,7 @@ CpuFeatures detect() noexcept {
   f.avx512_vnni = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vnni");
+  f.amx_int8 = f.avx512_vnni && may_use_amx_int8();
 #elif defined(__aarch64__)
   const unsigned long hwcap = getauxval(AT_HWCAP);
   f.neon = true;

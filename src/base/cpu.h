@@ -8,6 +8,7 @@ namespace thimble {
 struct CpuFeatures {
   bool avx2 = false;         // with FMA and F16C
   bool avx512_vnni = false;  // with F, BW, VL, DQ
+  bool amx_int8 = false;     // with avx512_vnni, and permitted by the operating system
   bool neon = false;
   bool neon_dotprod = false;  // with half-precision arithmetic
   bool neon_i8mm = false;     // 8-bit integer matrix products
