@@ -10,7 +10,7 @@ function(thimble_room name)
   list(FILTER _tests INCLUDE REGEX "_test\\.(cpp|c)$")
   list(FILTER _sources EXCLUDE REGEX "_test\\.(cpp|c)$")
 
-  foreach(_isa avx512_vnni avx2 neon_i8mm neon_dotprod neon)
+  foreach(_isa avx512_amx avx512_vnni avx2 neon_i8mm neon_dotprod neon)
     set(_isa_sources ${_sources})
     list(FILTER _isa_sources INCLUDE REGEX "_${_isa}\\.cpp$")
     if(NOT _isa IN_LIST THIMBLE_ISAS)

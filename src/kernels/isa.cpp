@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "kernels/kernel_check.h"
+
 namespace thimble::kernels {
 
 namespace {
@@ -11,9 +13,10 @@ struct IsaName {
   Isa isa;
   std::string_view name;
 };
-constexpr std::array<IsaName, 6> kNames = {{{Isa::scalar, "scalar"},
+constexpr std::array<IsaName, 7> kNames = {{{Isa::scalar, "scalar"},
                                             {Isa::avx2, "avx2"},
                                             {Isa::avx512_vnni, "avx512_vnni"},
+                                            {Isa::avx512_amx, "avx512_amx"},
                                             {Isa::neon, "neon"},
                                             {Isa::neon_dotprod, "neon_dotprod"},
                                             {Isa::neon_i8mm, "neon_i8mm"}}};
@@ -35,7 +38,7 @@ std::optional<Isa> isa_from_name(std::string_view name) noexcept {
 }
 
 Isa best_isa(const CpuFeatures& cpu) noexcept {
-  for (const Isa isa : {Isa::avx512_vnni, Isa::avx2, Isa::neon_i8mm, Isa::neon_dotprod, Isa::neon}) {
+  for (const Isa isa : {Isa::avx512_amx, Isa::avx512_vnni, Isa::avx2, Isa::neon_i8mm, Isa::neon_dotprod, Isa::neon}) {
     if (supports(cpu, isa)) return isa;
   }
   return Isa::scalar;
@@ -49,6 +52,8 @@ bool supports(const CpuFeatures& cpu, Isa isa) noexcept {
       return cpu.avx2;
     case Isa::avx512_vnni:
       return cpu.avx2 && cpu.avx512_vnni;
+    case Isa::avx512_amx:
+      return cpu.avx2 && cpu.avx512_vnni && cpu.amx_int8 && wrong_amx_kernel().empty();
     case Isa::neon:
       return cpu.neon;
     case Isa::neon_dotprod:
@@ -61,6 +66,8 @@ bool supports(const CpuFeatures& cpu, Isa isa) noexcept {
 
 std::vector<Isa> fallbacks(Isa isa) {
   switch (isa) {
+    case Isa::avx512_amx:
+      return {Isa::avx512_amx, Isa::avx512_vnni, Isa::avx2, Isa::scalar};
     case Isa::avx512_vnni:
       return {Isa::avx512_vnni, Isa::avx2, Isa::scalar};
     case Isa::avx2:

@@ -11,16 +11,17 @@
 
 namespace thimble::kernels {
 
-enum class Isa : uint8_t { scalar, avx2, avx512_vnni, neon, neon_dotprod, neon_i8mm };
+enum class Isa : uint8_t { scalar, avx2, avx512_vnni, avx512_amx, neon, neon_dotprod, neon_i8mm };
 
-/// "scalar", "avx2", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm".
+/// "scalar", "avx2", "avx512_vnni", "avx512_amx", "neon", "neon_dotprod", "neon_i8mm".
 std::string_view isa_name(Isa isa) noexcept;
 std::optional<Isa> isa_from_name(std::string_view name) noexcept;
 
 /// Best instruction set of a processor.
 Isa best_isa(const CpuFeatures& cpu) noexcept;
 
-/// True when `cpu` can run kernels of `isa`.
+/// True when `cpu` can run kernels of `isa`. Never true of avx512_amx on a machine whose AMX fails the comparison of
+/// kernel_check.h.
 bool supports(const CpuFeatures& cpu, Isa isa) noexcept;
 
 /// The sets that kernels of `isa` may fall back to, best first, ending with scalar: avx512_vnni, avx2, scalar.

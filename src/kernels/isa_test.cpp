@@ -8,7 +8,8 @@
 namespace thimble::kernels {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm};
+constexpr Isa kAll[] = {Isa::scalar, Isa::avx2,         Isa::avx512_vnni, Isa::avx512_amx,
+                        Isa::neon,   Isa::neon_dotprod, Isa::neon_i8mm};
 
 TEST(Isa, NamesRoundTrip) {
   for (const Isa isa : kAll) EXPECT_EQ(isa_from_name(isa_name(isa)), isa);
@@ -32,6 +33,8 @@ TEST(Isa, BestFollowsFeatures) {
   EXPECT_FALSE(supports(cpu, Isa::avx512_vnni));
   cpu.avx512_vnni = true;
   EXPECT_EQ(best_isa(cpu), Isa::avx512_vnni);
+  EXPECT_EQ(best_isa(cpu), Isa::avx512_vnni);
+  EXPECT_FALSE(supports(cpu, Isa::avx512_amx));
   CpuFeatures arm;
   arm.neon = true;
   EXPECT_EQ(best_isa(arm), Isa::neon);

@@ -53,6 +53,13 @@ void matmul_q5_k_avx512_vnni(const MatmulArgs& args) noexcept;
 void matmul_q6_k_avx512_vnni(const MatmulArgs& args) noexcept;
 void matmul_iq4_xs_avx512_vnni(const MatmulArgs& args) noexcept;
 
+void matmul_q2_k_avx512_amx(const MatmulArgs& args) noexcept;
+void matmul_q3_k_avx512_amx(const MatmulArgs& args) noexcept;
+void matmul_q4_k_avx512_amx(const MatmulArgs& args) noexcept;
+void matmul_q5_k_avx512_amx(const MatmulArgs& args) noexcept;
+void matmul_q6_k_avx512_amx(const MatmulArgs& args) noexcept;
+void matmul_iq4_xs_avx512_amx(const MatmulArgs& args) noexcept;
+
 void matmul_f32_neon(const MatmulArgs& args) noexcept;
 void matmul_f16_neon(const MatmulArgs& args) noexcept;
 void matmul_bf16_neon(const MatmulArgs& args) noexcept;

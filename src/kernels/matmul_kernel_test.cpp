@@ -6,11 +6,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/float16.h"
+#include "kernels/amx_trap_test.h"
 #include "kernels/guarded_memory_test.h"
 #include "kernels/packed_layout.h"
 #include "kernels/vector_registry.h"
@@ -208,8 +210,12 @@ const MatmulKernel& scalar_kernel(TensorType type) {
 class MatmulKernels : public testing::TestWithParam<MatmulKernel> {
  protected:
   void SetUp() override {
-    if (!supports(host_cpu(), GetParam().isa)) GTEST_SKIP() << "this processor has no " << isa_name(GetParam().isa);
+    if (supports(host_cpu(), GetParam().isa)) return;
+    if (!AmxTrap::can_stand_in(GetParam().isa)) GTEST_SKIP() << "this processor has no " << isa_name(GetParam().isa);
+    amx_ = std::make_unique<AmxTrap>();
   }
+
+  std::unique_ptr<AmxTrap> amx_;
 };
 
 // q8 kernels: bit-equal to scalar. f32 kernels: any order of k additions and products is within (k + 1) eps sum|w x| of
@@ -365,7 +371,8 @@ TEST(MatmulSelect, NamesFollowTypeAndInstructionSet) {
 }
 
 TEST(MatmulSelect, NeverChoosesAnInstructionSetOutsideTheFallbacks) {
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
+  for (const Isa isa :
+       {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::avx512_amx, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
     const std::vector<Isa> allowed = fallbacks(isa);
     for (const TypeTraits& type : all_types()) {
       const MatmulKernel* kernel = select(type.type, isa);
