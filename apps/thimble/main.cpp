@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   add_quantize(app, context);
   add_eval(app, context);
   add_plan(app, context);
+  add_pack(app, context);
   add_chat(app, context);
   add_bench(app, context);
   add_tokenize(app, context);

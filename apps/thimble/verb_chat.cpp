@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "exit_codes.h"
+#include "packing.h"
 #include "runtime/engine.h"
 #include "standard_output.h"
 #include "verbs.h"
@@ -31,6 +32,7 @@ struct ChatOptions {
   int64_t max_tokens = 0;  // 0: until the answer ends or the context is full
   bool raw = false;
   SamplingParams sampling;
+  std::shared_ptr<const PackingFlags> packing;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -221,7 +223,8 @@ void run_chat(Context& context, const ChatOptions& options, bool has_prompt) {
   EngineOptions engine_options;
   engine_options.n_threads = context.n_threads;
   if (!options.chat_template.empty()) engine_options.chat_template = chat_template_from_name(options.chat_template);
-  const auto engine = Engine::open(options.model, engine_options);
+  engine_options.packing = options.packing->options();
+  const auto engine = Engine::open(options.model, engine_options, context.task());
   // A Ctrl-C while the model was loading means to leave, not to stop the first answer.
   if (context.cancel->cancelled()) fail(ErrorCode::cancelled, "chat: cancelled");
   if (!options.raw) engine->chat_template();  // an unknown template is an error before anybody types
@@ -257,6 +260,7 @@ void add_chat(CLI::App& app, Context& context) {
   verb->add_option("--min-p", options->sampling.min_p, "least probability relative to the most likely; 0: off");
   verb->add_option("--repeat-penalty", options->sampling.repetition_penalty, "penalty of recent tokens; 1: off");
   verb->add_option("--seed", options->sampling.seed, "seed of the sampler");
+  options->packing = add_packing_flags(*verb);
   verb->callback([&context, options, prompt] { run_chat(context, *options, prompt->count() > 0); });
 }
 

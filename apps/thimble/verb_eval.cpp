@@ -10,6 +10,7 @@
 #include "eval/model_hash.h"
 #include "eval/statistics.h"
 #include "eval/task_run.h"
+#include "packing.h"
 #include "standard_output.h"
 #include "verbs.h"
 
@@ -28,13 +29,20 @@ struct EvalArguments {
   std::string kv = "f16";
   std::string chat_template;
   int64_t n_ctx = 0;
+  std::shared_ptr<const PackingFlags> packing;
 };
 
 std::shared_ptr<const Engine> open_engine(const std::string& path, const EvalArguments& a, const Context& context) {
   EngineOptions options;
   options.n_threads = context.threads();
   if (!a.chat_template.empty()) options.chat_template = chat_template_from_name(a.chat_template);
-  return Engine::open(path, options);
+  options.packing = a.packing->options();
+  if (path != a.model) {
+    // The flag names packed weights of one model. The reference is used for this run: no gigabytes in the cache.
+    options.packing.file.clear();
+    options.packing.folder.clear();
+  }
+  return Engine::open(path, options, context.task());
 }
 
 ops::KvType kv_type(const EvalArguments& a) {
@@ -179,6 +187,7 @@ void add_eval(CLI::App& app, Context& context) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   verb->add_option("--kv", a->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
   verb->add_option("--template", a->chat_template, "chat template, when the model's own is missing or not known");
+  a->packing = add_packing_flags(*verb);
   verb->callback([a, &context] { run_eval(*a, context); });
 }
 

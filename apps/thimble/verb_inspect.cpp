@@ -12,6 +12,7 @@
 #include "format/byte_reader.h"
 #include "format/gguf.h"
 #include "format/gguf_summary.h"
+#include "packing.h"
 #include "standard_output.h"
 #include "verbs.h"
 
@@ -153,7 +154,22 @@ Json inspect_json(const GgufFile& file, const GgufSummary& summary) {
           {"tensor_bytes", summary.totals.bytes},
           {"bits_per_weight", summary.totals.bits_per_weight()},
           {"body_bits_per_weight", summary.totals.body_bits_per_weight()},
+          {"packed", describe_packed(file)},
           {"stock_llama_cpp", {{"loads", summary.stock_obstacles.empty()}, {"obstacles", summary.stock_obstacles}}}};
+}
+
+void print_packed(const GgufFile& file) {
+  const Json packed = describe_packed(file);
+  bool any = false;
+  for (const Json& p : packed) {
+    if (p["state"] == "missing") continue;
+    any = true;
+    const auto reason = p["reason"].get<std::string>();
+    const auto path = p["path"].get<std::string>();
+    fmt::print("Packed weights: {}\n",
+               reason.empty() ? fmt::format("{}: valid, {} bytes", path, p["bytes"].get<uint64_t>()) : reason);
+  }
+  if (!any && !packed.empty()) fmt::print("Packed weights: none for this processor\n");
 }
 
 void print_text(const GgufFile& file, const GgufSummary& summary, bool with_tensors) {
@@ -180,6 +196,7 @@ void print_text(const GgufFile& file, const GgufSummary& summary, bool with_tens
              totals.bytes);
   fmt::print("\nBits per weight: {:.3f} in all, {:.3f} in the body (without token_embd.weight and output.weight)\n",
              totals.bits_per_weight(), totals.body_bits_per_weight());
+  print_packed(file);
   if (summary.stock_obstacles.empty()) {
     fmt::print("Stock llama.cpp: can load it (nothing found against it)\n");
     return;

@@ -33,6 +33,7 @@ void add_plan(CLI::App& app, Context& context);
 void add_squeeze(CLI::App& app, Context& context);
 void add_chat(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
+void add_pack(CLI::App& app, Context& context);
 void add_tokenize(CLI::App& app, Context& context);
 
 }  // namespace thimble::cli
