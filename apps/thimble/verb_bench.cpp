@@ -5,19 +5,22 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <optional>
 #include <set>
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/json.h"
-#include "device/profile.h"
+#include "bench_report.h"
+#include "device/read_bandwidth.h"
 #include "device/shapes.h"
 #include "format/gguf_writer.h"
 #include "kernels/matmul_kernel.h"
 #include "model/model.h"
 #include "model/synthetic_model.h"
+#include "packing.h"
 #include "quantize/scheme.h"
+#include "runtime/engine.h"
 #include "standard_output.h"
 #include "verbs.h"
 
@@ -27,7 +30,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kBatch = 256;  // as SessionOptions::n_batch
+// Long enough for a few passes over the buffer, short beside a repetition.
+constexpr double kBandwidthSeconds = 0.1;
 
 struct BenchOptions {
   std::string model;
@@ -40,25 +44,32 @@ struct BenchOptions {
   std::optional<int64_t> n_prompt_wanted;  // default: 512, or what the trained context leaves
   int64_t n_prompt = 512;
   int64_t n_generate = 64;
+  int64_t depth = 0;
+  int64_t n_batch = SessionOptions{}.n_batch;
   int reps = 5;
+  std::shared_ptr<const PackingFlags> packing;
 };
 
-struct Speeds {
-  std::vector<double> prefill, decode;  // tokens/s of each repetition
-};
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+// All names, by asking for each value of the enumeration.
+std::string isa_names() {
+  std::string names;
+  for (int i = 0; i <= UINT8_MAX; ++i) {
+    const auto isa = static_cast<kernels::Isa>(i);
+    const std::string_view name = kernels::isa_name(isa);
+    if (kernels::isa_from_name(name) == isa) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
+  }
+  return names;
 }
 
 kernels::Isa choose_isa(const std::string& name) {
   if (name.empty()) return kernels::best_isa(host_cpu());
   const std::optional<kernels::Isa> isa = kernels::isa_from_name(name);
   if (isa) return *isa;
-  fail(ErrorCode::invalid_argument, "--isa: found \"{}\", expected scalar, avx2, avx512_vnni, neon or neon_dotprod",
-       name);
+  fail(ErrorCode::invalid_argument, "--isa: found \"{}\", expected one of {}", name, isa_names());
 }
 
 // A model of this shape with the types that the scheme would choose, and a vocabulary when it goes to a file.
@@ -86,30 +97,75 @@ void save(const GgufFile& gguf, const std::string& path) {
   writer.commit();
 }
 
-// Every repetition reads the prompt into an empty cache, then goes on from there one token at a time.
-Speeds measure(const Model& model, ThreadPool& pool, const BenchOptions& options, const Task& task) {
-  const int64_t n_ctx = options.n_prompt + options.n_generate;
+struct Measured {
+  std::vector<BenchRepetition> repetitions;
+  double first_token_seconds = 0.0;
+  uint64_t peak_rss_bytes = 0;
+  uint64_t huge_page_bytes = 0;
+  uint64_t activation_bytes = 0;
+  uint64_t kv_bytes = 0;
+};
+
+uint64_t peak_rss_bytes() {
+  rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts kibibytes
+}
+
+// Memory of this process in huge pages, its own and those of mapped files; 0 where the system does not tell.
+uint64_t huge_page_bytes() {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  uint64_t sum = 0;
+  for (std::string line; std::getline(rollup, line);) {
+    unsigned long long kib = 0;
+    if (std::sscanf(line.c_str(), "AnonHugePages: %llu kB", &kib) == 1 ||
+        std::sscanf(line.c_str(), "ShmemPmdMapped: %llu kB", &kib) == 1 ||
+        std::sscanf(line.c_str(), "FilePmdMapped: %llu kB", &kib) == 1) {
+      sum += uint64_t{kib} * 1024;
+    }
+  }
+  return sum;
+}
+
+// Both tests of a repetition begin after `depth` tokens of context, which are computed once.
+Measured measure(const Model& model, ThreadPool& pool, const BenchOptions& options, const Task& task) {
+  const int64_t n_ctx = options.depth + std::max({options.n_prompt, options.n_generate, int64_t{1}});
   KvCache cache(model.config(), options.kv == "int8" ? ops::KvType::int8 : ops::KvType::f16, n_ctx);
-  ForwardPass forward(model, pool, std::min(kBatch, n_ctx), n_ctx);
+  ForwardPass forward(model, pool, std::min(options.n_batch, n_ctx), n_ctx);
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < n_ctx; ++i) tokens.push_back(static_cast<int32_t>(i * 7919 % model.config().n_vocab));
-  const auto run = [&](int64_t begin, int64_t end, int64_t step) {
+  const auto run = [&](int64_t begin, int64_t n_tokens, int64_t step) {
     const Clock::time_point start = Clock::now();
-    for (int64_t pos = begin; pos < end; pos += step) {
+    for (int64_t pos = begin; pos < begin + n_tokens; pos += step) {
       task.check("bench");
-      const auto n = static_cast<size_t>(std::min(step, end - pos));
-      forward.run(std::span(tokens).subspan(static_cast<size_t>(pos), n), pos, cache, LogitsFor::last);
+      const auto n = static_cast<size_t>(std::min(step, begin + n_tokens - pos));
+      const bool last = pos + step >= begin + n_tokens;
+      // A prompt wants the logits of its last token only, as Session asks for them.
+      const LogitsFor logits = last || step == 1 ? LogitsFor::last : LogitsFor::none;
+      forward.run(std::span(tokens).subspan(static_cast<size_t>(pos), n), pos, cache, logits);
     }
-    return static_cast<double>(end - begin) / std::chrono::duration<double>(Clock::now() - start).count();
+    return static_cast<double>(n_tokens) / seconds_since(start);
   };
-  run(0, std::min<int64_t>(n_ctx, 8), 8);  // pages of the weights and first use of the pool
-  Speeds speeds;
+  Measured out;
+  out.first_token_seconds = 1.0 / run(0, 1, 1);
+  run(0, std::min<int64_t>(n_ctx, 8), 8);  // first use of what only chunks need
+  if (options.depth > 0) run(0, options.depth, forward.n_batch());
+  // All memory of the model is in use; the buffer of the bandwidth comes after it.
+  out.peak_rss_bytes = peak_rss_bytes();
+  out.huge_page_bytes = huge_page_bytes();
+  out.activation_bytes = forward.scratch_bytes();
+  out.kv_bytes = cache.bytes();
+  const ReadBandwidth bandwidth(pool);
   for (int rep = 0; rep < options.reps; ++rep) {
     task.report(static_cast<uint64_t>(rep), static_cast<uint64_t>(options.reps), "bench");
-    if (options.n_prompt > 0) speeds.prefill.push_back(run(0, options.n_prompt, forward.n_batch()));
-    if (options.n_generate > 0) speeds.decode.push_back(run(options.n_prompt, n_ctx, 1));
+    BenchRepetition& r = out.repetitions.emplace_back();
+    if (options.n_prompt > 0) r.prefill = run(options.depth, options.n_prompt, forward.n_batch());
+    r.bandwidth = bandwidth.mean(kBandwidthSeconds);
+    if (options.n_generate == 0) continue;
+    r.decode = run(options.depth, options.n_generate, 1);
+    r.bandwidth = (r.bandwidth + bandwidth.mean(kBandwidthSeconds)) / 2;
   }
-  return speeds;
+  return out;
 }
 
 // Weights that one decoded token reads: everything but the embedding, of which it reads one row (unless it is the
@@ -131,21 +187,8 @@ std::vector<std::string> kernel_names(const Model& model) {
   return {names.begin(), names.end()};
 }
 
-uint64_t peak_rss_bytes() {
-  rusage usage = {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts kibibytes
-}
-
-Json speed_json(int64_t n, const std::vector<double>& all) {
-  return all.empty() ? Json(nullptr) : Json{{"n", n}, {"median", median(all)}, {"all", all}};
-}
-
-Json report(const Model& model, const BenchOptions& options, const Speeds& speeds, int n_threads) {
-  const uint64_t bytes = bytes_per_token(model);
-  // Peak first: measuring the bandwidth takes a large buffer of its own.
-  const uint64_t rss = peak_rss_bytes();
-  const double bandwidth = measure_read_bandwidth(n_threads);
+Json report(const Model& model, const BenchOptions& options, const Measured& measured, int n_threads) {
+  const PackedWeights* packed = model.packed().get();
   Json out = {{"model", options.shape.empty() ? options.model : options.shape},
               {"scheme", options.shape.empty() ? Json(nullptr) : Json(options.scheme)},
               {"cpu", cpu_model_name()},
@@ -153,46 +196,24 @@ Json report(const Model& model, const BenchOptions& options, const Speeds& speed
               {"kernels", kernel_names(model)},
               {"threads", n_threads},
               {"kv", options.kv},
-              {"prefill_tokens_per_s", speed_json(options.n_prompt, speeds.prefill)},
-              {"decode_tokens_per_s", speed_json(options.n_generate, speeds.decode)},
+              {"depth", options.depth},
+              {"n_prompt", options.n_prompt},
+              {"n_generate", options.n_generate},
+              {"n_batch", options.n_batch},
               {"weight_bytes", model.weight_bytes()},
-              {"weight_bytes_per_token", bytes},
-              {"read_bandwidth_gb_per_s", bandwidth / 1e9},
-              {"peak_rss_bytes", rss}};
-  if (!speeds.decode.empty()) {
-    const double rate = static_cast<double>(bytes) * median(speeds.decode);
-    out["weight_gb_per_s"] = rate / 1e9;
-    out["bandwidth_share"] = rate / bandwidth;
+              {"weight_bytes_per_token", bytes_per_token(model)},
+              {"packed", nullptr},
+              {"first_token_seconds", measured.first_token_seconds},
+              {"peak_rss_bytes", measured.peak_rss_bytes},
+              {"huge_page_bytes", measured.huge_page_bytes},
+              {"activation_bytes", measured.activation_bytes},
+              {"kv_bytes", measured.kv_bytes}};
+  if (packed != nullptr) {
+    out["packed"] = {{"bytes", packed->bytes()},
+                     {"path", packed->path().empty() ? Json(nullptr) : Json(packed->path())}};
   }
+  add_speeds(out, measured.repetitions);
   return out;
-}
-
-void print_speed(const char* label, const Json& speed) {
-  if (speed.is_null()) return;
-  fmt::print("{:<22}{:.1f} t/s for {} tokens (median of", label, speed["median"].get<double>(),
-             speed["n"].get<int64_t>());
-  for (const Json& value : speed["all"]) fmt::print(" {:.1f}", value.get<double>());
-  fmt::print(")\n");
-}
-
-void print_report(const Json& r) {
-  fmt::print("{:<22}{}{}\n", "model", r["model"].get<std::string>(),
-             r["scheme"].is_null() ? "" : " " + r["scheme"].get<std::string>());
-  fmt::print("{:<22}{}, {}, {} threads, kv {}\n", "machine", r["cpu"].get<std::string>(), r["isa"].get<std::string>(),
-             r["threads"].get<int>(), r["kv"].get<std::string>());
-  fmt::print("{:<22}", "kernels");
-  for (const Json& name : r["kernels"]) fmt::print("{} ", name.get<std::string>());
-  fmt::print("\n");
-  print_speed("prefill", r["prefill_tokens_per_s"]);
-  print_speed("decode", r["decode_tokens_per_s"]);
-  fmt::print("{:<22}{:.1f} MB, {:.1f} MB read for each token\n", "weights", r["weight_bytes"].get<double>() / 1e6,
-             r["weight_bytes_per_token"].get<double>() / 1e6);
-  fmt::print("{:<22}{:.1f} GB/s measured", "read bandwidth", r["read_bandwidth_gb_per_s"].get<double>());
-  if (r.contains("weight_gb_per_s")) {
-    fmt::print("; decode reads weights at {:.1f} GB/s, {:.0f} % of it", r["weight_gb_per_s"].get<double>(),
-               100 * r["bandwidth_share"].get<double>());
-  }
-  fmt::print("\n{:<22}{:.1f} MB\n", "peak memory", r["peak_rss_bytes"].get<double>() / 1e6);
 }
 
 void check_options(const BenchOptions& options) {
@@ -205,38 +226,54 @@ void check_options(const BenchOptions& options) {
   if (!options.save.empty() && options.shape.empty()) {
     fail(ErrorCode::invalid_argument, "--save: expected --shape; a file needs no copy");
   }
+  if (!options.packing->file.empty() && !options.shape.empty()) {
+    fail(ErrorCode::invalid_argument, "--packed: expected a model file; a shape has other weights every time");
+  }
   if (options.n_prompt_wanted.value_or(1) + options.n_generate < 1) {
     fail(ErrorCode::invalid_argument, "bench: found 0 prompt and 0 generated tokens, expected at least one");
   }
 }
 
+// The weights as the program would use them: a file with its sidecar, a shape packed into memory.
+void pack(Model& model, const GgufFile& gguf, const BenchOptions& options, ThreadPool& pool, const Task& task) {
+  PackOptions packing = options.packing->options();
+  if (!options.shape.empty() && packing.policy == PackPolicy::sidecar) packing.policy = PackPolicy::memory;
+  model.use_packed(load_packed(gguf, plan_packing(model.matrices(), model.isa()), packing, pool, task));
+}
+
 void run_bench(Context& context, BenchOptions& options) {
   check_options(options);
   const kernels::Isa isa = choose_isa(options.isa);
-  ThreadPool pool(context.threads());
+  ThreadPool pool(context.threads(), {.pin_workers = true, .pin_caller = true});
   ops::make_backend(pool, isa);  // refuses an instruction set this processor lacks before anything is built
   SyntheticModel synthetic;
   GgufFile file;
+  Clock::time_point start = Clock::now();
   if (options.shape.empty()) {
     file = GgufFile::open(options.model);
   } else {
     synthetic = make_shape(options, pool);
     if (!options.save.empty()) save(synthetic.gguf, options.save);
+    start = Clock::now();
   }
-  const Model model(options.shape.empty() ? file : synthetic.gguf, isa);
-  const int64_t room = model.config().n_ctx_train - options.n_generate;
+  const GgufFile& gguf = options.shape.empty() ? file : synthetic.gguf;
+  Model model(gguf, isa);
+  const int64_t room = model.config().n_ctx_train - options.depth;
   options.n_prompt = options.n_prompt_wanted.value_or(std::clamp<int64_t>(room, 0, 512));
-  if (options.n_prompt > room) {
+  if (std::max(options.n_prompt, options.n_generate) > room) {
     fail(ErrorCode::invalid_argument, "bench: found {} tokens, expected at most {}, the trained context",
-         options.n_prompt + options.n_generate, model.config().n_ctx_train);
+         options.depth + std::max(options.n_prompt, options.n_generate), model.config().n_ctx_train);
   }
-  const Speeds speeds = measure(model, pool, options, context.task());
-  const Json result = report(model, options, speeds, pool.n_threads());
+  pack(model, gguf, options, pool, context.task());
+  const double load_seconds = seconds_since(start);
+  const Measured measured = measure(model, pool, options, context.task());
+  Json result = report(model, options, measured, pool.n_threads());
+  result["load_seconds"] = load_seconds;
   print_checked([&] {
     if (context.json) {
       fmt::print("{}\n", result.dump(1, ' ', false, Json::error_handler_t::replace));
     } else {
-      print_report(result);
+      print_bench(result);
     }
   });
 }
@@ -254,9 +291,13 @@ void add_bench(CLI::App& app, Context& context) {
   verb->add_option("-p,--prompt", options->n_prompt_wanted, "prompt tokens (default: 512); 0: none")
       ->check(CLI::Range(0, 1 << 20));
   verb->add_option("-n,--generate", options->n_generate, "generated tokens; 0: none")->check(CLI::Range(0, 1 << 20));
+  verb->add_option("-d,--depth", options->depth, "tokens of context that come before both")
+      ->check(CLI::Range(0, 1 << 20));
+  verb->add_option("-b,--batch", options->n_batch, "prompt tokens computed at a time")->check(CLI::Range(1, 1 << 16));
   verb->add_option("-r,--reps", options->reps, "repetitions")->check(CLI::Range(1, 1000));
   verb->add_option("--kv", options->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
-  verb->add_option("--isa", options->isa, "force an instruction set: scalar, avx2, avx512_vnni, neon, neon_dotprod");
+  verb->add_option("--isa", options->isa, "force an instruction set: " + isa_names());
+  options->packing = add_packing_flags(*verb);
   verb->callback([&context, options, type] {
     options->scheme_given = type->count() > 0;
     run_bench(context, *options);

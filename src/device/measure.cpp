@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <fstream>
 #include <functional>
-#include <numeric>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "device/profile.h"
+#include "device/read_bandwidth.h"
 #include "ops/ops.h"
 
 namespace thimble {
@@ -68,20 +68,6 @@ size_t buffer_bytes() {
   return static_cast<size_t>(std::clamp<uint64_t>(available_memory() / 8, 16u << 20, wanted));
 }
 
-double read_bandwidth(ThreadPool& pool, const AlignedBuffer<uint64_t>& buffer) {
-  std::vector<uint64_t> sums(static_cast<size_t>(pool.n_threads()) * 8);
-  const double seconds = best_seconds([&] {
-    pool.run([&](int thread_index) {
-      const size_t n = buffer.size() / static_cast<size_t>(pool.n_threads());
-      const uint64_t* begin = buffer.data() + static_cast<size_t>(thread_index) * n;
-      sums[static_cast<size_t>(thread_index) * 8] = std::accumulate(begin, begin + n, uint64_t{0});
-    });
-  });
-  // The sums are used, or the reads would be optimised away.
-  if (std::accumulate(sums.begin(), sums.end(), uint64_t{0}) == 1) return 0.0;
-  return static_cast<double>(buffer.size() * sizeof(uint64_t)) / seconds;
-}
-
 /// Fills the buffer with copies of one encoded row and gives its view as a matrix.
 TensorView fill_matrix(AlignedBuffer<uint64_t>& buffer) {
   const TypeTraits& type = traits(TensorType::q4_k);
@@ -120,17 +106,11 @@ AlignedBuffer<uint64_t> make_buffer() {
 
 }  // namespace
 
-double measure_read_bandwidth(int n_threads) {
-  ThreadPool pool(n_threads);
-  const AlignedBuffer<uint64_t> buffer = make_buffer();
-  return read_bandwidth(pool, buffer);
-}
-
 DeviceProfile measure_host(int n_threads) {
   ThreadPool pool(n_threads);
   AlignedBuffer<uint64_t> buffer = make_buffer();
   const TensorView matrix = fill_matrix(buffer);
-  const double bandwidth = read_bandwidth(pool, buffer);
+  const double bandwidth = ReadBandwidth(pool).best(kSecondsPerFigure);
   const double decode = static_cast<double>(matrix.data.size()) / matmul_seconds(pool, matrix, matrix.ne[1], 1);
   const int64_t rows = std::min(kPrefillRows, matrix.ne[1]);
   const double ops = 2.0 * static_cast<double>(kPrefillTokens * rows * kColumns);

@@ -40,8 +40,4 @@ DeviceProfile parse_device_profile(std::string_view text, const std::string& sou
 /// second. Watts cannot be measured here: 0, unknown. Errors: invalid_argument (n_threads), resource_exhausted.
 DeviceProfile measure_host(int n_threads);
 
-/// Sequential read bandwidth in bytes per second over a buffer larger than the caches, the best of several passes.
-/// Errors: invalid_argument (n_threads), resource_exhausted.
-double measure_read_bandwidth(int n_threads);
-
 }  // namespace thimble
