@@ -27,6 +27,9 @@ constexpr int64_t kTileColumns = 16;
 // Columns per expanded panel: their float results take 64 KiB of second-level cache, and the expansion of two panels is
 // spread over 32 passes.
 constexpr int64_t kMaxTileColumns = 512;
+// Floats from the results of one panel to those of the next. Not a multiple of 4 KiB: a load whose address agrees with
+// an earlier store in its low 12 bits waits for it (Intel optimization manual, "4K aliasing").
+constexpr int64_t kPanelResults = kLanes * (kMaxTileColumns + 8);
 constexpr size_t kTileRow = 64;  // bytes
 constexpr size_t kTile = 16 * kTileRow;
 constexpr TileConfig kFullTiles = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
@@ -144,9 +147,8 @@ inline void store_sums(int32_t (*low)[256], int32_t (*high)[256]) noexcept {
 
 /// The float part of a pass that has its sums.
 struct Finish {
-  const TileSums* sums;
   const std::byte* x;  // activations of its 16 columns in this group, x_stride apart
-  float* acc;          // of its first column: [kPanels][kMaxTileColumns][16 rows]
+  float* acc;          // results of its first column: [16 columns][16 rows], kPanelResults from panel to panel
   int first;           // columns before this one were part of the pass before
 };
 
@@ -155,19 +157,18 @@ inline Floats joined(const int32_t* low, const int32_t* high, int column) noexce
 }
 
 template <class Type>
-inline void finish_columns(const TilePanel* const* p, const Finish& pass, size_t x_stride, int begin,
-                           int end) noexcept {
+inline void finish_columns(const TilePanel* const* p, const TileSums& sums, const Finish& pass, size_t x_stride,
+                           int begin, int end) noexcept {
   for (int c = begin < pass.first ? pass.first : begin; c < end; ++c) {
     float dx = 0;
     __builtin_memcpy(&dx, pass.x + static_cast<size_t>(c) * x_stride + offsetof(ActivationGroup, d), sizeof dx);
 #pragma GCC unroll 2
     for (int i = 0; i < kPanels; ++i) {
-      const TileSums& sums = *pass.sums;
       Floats term = mul_floats(load_floats(p[i]->d), joined(sums.low[i], sums.high[i], c));
       if constexpr (Type::kHasMin) {
         term = sub_floats(term, mul_floats(load_floats(p[i]->dmin), joined(sums.min_low[i], sums.min_high[i], c)));
       }
-      float* at = pass.acc + kLanes * (kMaxTileColumns * i + c);
+      float* at = pass.acc + kPanelResults * i + kLanes * c;
       store_floats(at, add_floats(load_floats(at), mul_floats(splat_float(dx), term)));
     }
   }
@@ -179,9 +180,8 @@ inline void finish_columns(const TilePanel* const* p, const Finish& pass, size_t
 template <class Type>
 inline void multiply_group(const TilePanel* const* p, const std::byte* x, size_t x_stride, int64_t n_cols,
                            float* acc) noexcept {
-  TileSums sums[2];
-  Finish before = {&sums[1], x, acc, kTileColumns};
-  int now = 0;
+  TileSums sums;  // read by the finish of a pass before the next pass stores its own
+  Finish before = {x, acc, kTileColumns};
   for (int64_t column = 0; column < n_cols; column += kTileColumns) {
     // The last pass moves back to end with the last column: tiles are always full.
     const int64_t first = column + kTileColumns <= n_cols ? column : n_cols - kTileColumns;
@@ -189,18 +189,17 @@ inline void multiply_group(const TilePanel* const* p, const std::byte* x, size_t
     zero_sums();
     for (int step = 0; step < 4; ++step) {
       add_step(p, here, x_stride, static_cast<size_t>(step));
-      finish_columns<Type>(p, before, x_stride, 4 * step, 4 * step + 4);
+      finish_columns<Type>(p, sums, before, x_stride, 4 * step, 4 * step + 4);
     }
-    store_sums(sums[now].low, sums[now].high);
+    store_sums(sums.low, sums.high);
     if constexpr (Type::kHasMin) {
       zero_sums();
       add_mins(p, here, x_stride);
-      store_sums(sums[now].min_low, sums[now].min_high);
+      store_sums(sums.min_low, sums.min_high);
     }
-    before = {&sums[now], here, acc + kLanes * first, static_cast<int>(column - first)};
-    now ^= 1;
+    before = {here, acc + kLanes * first, static_cast<int>(column - first)};
   }
-  finish_columns<Type>(p, before, x_stride, 0, kTileColumns);
+  finish_columns<Type>(p, sums, before, x_stride, 0, kTileColumns);
 }
 
 template <class Type, class Reader>
@@ -218,7 +217,7 @@ inline void multiply_tile_rows(const MatmulArgs& a, int64_t row, float* acc) noe
     }
   }
   for (int i = 0; i < kPanels; ++i) {
-    for (int64_t c = 0; c < a.n_cols; ++c) store_floats(acc + kLanes * (kMaxTileColumns * i + c), splat_float(0.0f));
+    for (int64_t c = 0; c < a.n_cols; ++c) store_floats(acc + kPanelResults * i + kLanes * c, splat_float(0.0f));
   }
   Reader first(a, row);
   Reader second(a, both ? row + kLanes : row);
@@ -234,14 +233,14 @@ inline void multiply_tile_rows(const MatmulArgs& a, int64_t row, float* acc) noe
     multiply_group<Type>(p, x, a.x_stride, a.n_cols, acc);
   }
   store_results(a, row, 0, a.n_cols, acc);
-  if (both) store_results(a, row + kLanes, 0, a.n_cols, acc + kLanes * kMaxTileColumns);
+  if (both) store_results(a, row + kLanes, 0, a.n_cols, acc + kPanelResults);
 }
 
 /// The kernel. `few` multiplies what is left of the columns when that does not fill a tile: expanding for it would cost
 /// more than it saves.
 template <class Type>
 inline void matmul_tiles(const MatmulArgs& a, MatmulFn few) noexcept {
-  alignas(64) float acc[kPanels * kMaxTileColumns * kLanes];
+  alignas(64) float acc[kPanels * kPanelResults];
   MatmulArgs part = a;
   while (part.n_cols >= kTileColumns) {
     const int64_t left = part.n_cols;
