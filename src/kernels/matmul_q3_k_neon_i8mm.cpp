@@ -4,10 +4,12 @@
 #include "kernels/simd_neon_i8mm.h"
 
 #include "kernels/expand_super.h"
+#include "kernels/simd_neon_gemv_super.h"
 
 namespace thimble::kernels {
 
 void matmul_q3_k_neon_i8mm(const MatmulArgs& a) noexcept {
+  if (a.packed && a.n_cols == 1) return gemv_packed<GemvQ3K>(a);
   matmul_panels<SuperKernel<PanelQ3K>>(a);
 }
 
