@@ -102,33 +102,38 @@ THIMBLE_INLINE inline Floats super_term(Ints sums, Ints corrections, Floats d, F
   return mul_floats(splat_float(dx), term);
 }
 
-template <class Type, int kCols>
-inline void multiply_super(const SuperPanel& p, const ActivationGroup* const* x, float* acc) noexcept {
+// Results of a pass: of each panel kMaxColumns columns of kLanes rows.
+inline constexpr int64_t kPanelResults = kMaxColumns * kLanes;
+
+template <class Type, int kPanels, int kCols>
+inline void multiply_super(const SuperPanel* p, const ActivationGroup* const* x, float* acc) noexcept {
   constexpr int kSteps = 64 / Type::kSubs;
-  Ints sums[kCols];
+  Ints sums[kPanels * kCols];
   const int8_t* q[kCols];
+#pragma GCC unroll 12
+  for (int i = 0; i < kPanels * kCols; ++i) sums[i] = splat(0);
 #pragma GCC unroll 8
-  for (int c = 0; c < kCols; ++c) {
-    sums[c] = splat(0);
-    q[c] = x[c]->q;
-  }
+  for (int c = 0; c < kCols; ++c) q[c] = x[c]->q;
 #pragma GCC unroll 2
   for (int s = 0; s < Type::kSubs; ++s) {
-    dot_steps<Type, kSteps, kCols, true>(p.w + 4 * kLanes * kSteps * s, q, 4 * kSteps * s,
-                                         load_ints(p.scale + kLanes * s), sums);
+    dot_tile<Type, kSteps, kPanels, kCols, true>(p->w + 4 * kLanes * kSteps * s, p->scale + kLanes * s,
+                                                 sizeof(SuperPanel), q, 4 * kSteps * s, sums);
   }
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
     const SubSums<Type> x_sums(*x[c]);
-    Ints corrections = splat(0);
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      Ints corrections = splat(0);
 #pragma GCC unroll 8
-    for (int j = 0; j < kSumPairs<Type>; ++j) {
-      corrections = dot_pairs(corrections, load_ints(p.pair + kLanes * j), x_sums.pair(j));
+      for (int j = 0; j < kSumPairs<Type>; ++j) {
+        corrections = dot_pairs(corrections, load_ints(p[i].pair + kLanes * j), x_sums.pair(j));
+      }
+      float* at = acc + kPanelResults * i + kLanes * c;
+      const Floats dmin = Type::kHasMin ? load_floats(p[i].dmin) : splat_float(0.0f);
+      const Floats term = super_term<Type>(sums[i * kCols + c], corrections, load_floats(p[i].d), dmin, x[c]->d[0]);
+      store_floats(at, add_floats(load_floats(at), term));
     }
-    float* at = acc + kLanes * c;
-    const Floats dmin = Type::kHasMin ? load_floats(p.dmin) : splat_float(0.0f);
-    const Floats term = super_term<Type>(sums[c], corrections, load_floats(p.d), dmin, x[c]->d[0]);
-    store_floats(at, add_floats(load_floats(at), term));
   }
 }
 
@@ -155,9 +160,9 @@ struct SuperKernel {
     Type::steps(in, sink);
   }
 
-  template <int kCols>
-  static void multiply(const Panel& p, int64_t, const ActivationGroup* const* x, float* acc) noexcept {
-    multiply_super<Type, kCols>(p, x, acc);
+  template <int kPanels, int kCols>
+  static void multiply(const Panel* p, int64_t, const ActivationGroup* const* x, float* acc) noexcept {
+    multiply_super<Type, kPanels, kCols>(p, x, acc);
   }
 };
 
@@ -166,15 +171,13 @@ struct SuperKernel {
 // Per block what corrects or completes its dot product: the sum of x, times byte_offset where there is one. Integers
 // below 2^20, so float arithmetic on them and on dot products is exact.
 template <class Type>
-struct BlockSums {
-  alignas(32) float of_32[8];
-
-  THIMBLE_INLINE inline explicit BlockSums(const ActivationGroup& x) noexcept {
-    if constexpr (Type::kHasMin || byte_offset<Type>() != 0) {
-      scale_neighbours(x.sums, Type::kHasMin ? 1.0f : static_cast<float>(byte_offset<Type>()), of_32);
-    }
+THIMBLE_INLINE inline void set_block_sums(const ActivationGroup& x, float* of_32) noexcept {
+  if constexpr (Type::kHasMin || byte_offset<Type>() != 0) {
+    scale_neighbours(x.sums, Type::kHasMin ? 1.0f : static_cast<float>(byte_offset<Type>()), of_32);
+  } else {
+    for (int b = 0; b < 8; ++b) of_32[b] = 0.0f;
   }
-};
+}
 
 template <class Type>
 THIMBLE_INLINE inline Floats block_term(Ints dots, float x_sum, Floats d, Floats m, float dx) noexcept {
@@ -189,33 +192,33 @@ THIMBLE_INLINE inline Floats block_term(Ints dots, float x_sum, Floats d, Floats
   return mul_floats(splat_float(dx), term);
 }
 
-template <class Type, int kCols>
-inline void multiply_block(const BlockPanel& p, int64_t n_blocks, const ActivationGroup* const* x,
+template <class Type, int kPanels, int kCols>
+inline void multiply_block(const BlockPanel* p, int64_t n_blocks, const ActivationGroup* const* x,
                            float* acc) noexcept {
   const int8_t* q[kCols];
   alignas(32) float x_sums[kCols][8];
-  Floats total[kCols];
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
     q[c] = x[c]->q;
-    const BlockSums<Type> sums(*x[c]);
-    __builtin_memcpy(x_sums[c], sums.of_32, sizeof x_sums[c]);
-    total[c] = load_floats(acc + kLanes * c);
+    set_block_sums<Type>(*x[c], x_sums[c]);
   }
   for (int b = 0; b < static_cast<int>(n_blocks); ++b) {
-    Ints dots[kCols];
+    Ints dots[kPanels * kCols];
+#pragma GCC unroll 12
+    for (int i = 0; i < kPanels * kCols; ++i) dots[i] = splat(0);
+    dot_tile<Type, 8, kPanels, kCols, false>(p->w + 4 * kLanes * 8 * b, nullptr, sizeof(BlockPanel), q, 32 * b, dots);
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      const Floats d = load_floats(p[i].d + kLanes * b);
+      const Floats m = Type::kHasMin ? load_floats(p[i].m + kLanes * b) : splat_float(0.0f);
 #pragma GCC unroll 8
-    for (int c = 0; c < kCols; ++c) dots[c] = splat(0);
-    dot_steps<Type, 8, kCols, false>(p.w + 4 * kLanes * 8 * b, q, 32 * b, splat(0), dots);
-    const Floats d = load_floats(p.d + kLanes * b);
-    const Floats m = Type::kHasMin ? load_floats(p.m + kLanes * b) : splat_float(0.0f);
-#pragma GCC unroll 8
-    for (int c = 0; c < kCols; ++c) {
-      total[c] = add_floats(total[c], block_term<Type>(dots[c], x_sums[c][b], d, m, x[c]->d[b]));
+      for (int c = 0; c < kCols; ++c) {
+        float* at = acc + kPanelResults * i + kLanes * c;
+        const Floats term = block_term<Type>(dots[i * kCols + c], x_sums[c][b], d, m, x[c]->d[b]);
+        store_floats(at, add_floats(load_floats(at), term));
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int c = 0; c < kCols; ++c) store_floats(acc + kLanes * c, total[c]);
 }
 
 template <class T>
@@ -236,9 +239,9 @@ struct BlockKernel {
     }
   }
 
-  template <int kCols>
-  static void multiply(const Panel& p, int64_t n_blocks, const ActivationGroup* const* x, float* acc) noexcept {
-    multiply_block<Type, kCols>(p, n_blocks, x, acc);
+  template <int kPanels, int kCols>
+  static void multiply(const Panel* p, int64_t n_blocks, const ActivationGroup* const* x, float* acc) noexcept {
+    multiply_block<Type, kPanels, kCols>(p, n_blocks, x, acc);
   }
 };
 
@@ -261,12 +264,33 @@ inline const ActivationGroup* activations(const MatmulArgs& a, int64_t column) n
   return reinterpret_cast<const ActivationGroup*>(a.x + static_cast<size_t>(column) * a.x_stride);
 }
 
-template <class Kernel, int kCols>
-inline void multiply_tile(const MatmulArgs& a, const typename Kernel::Panel& panel, int64_t group, int64_t n_blocks,
-                          int64_t column, float* acc) noexcept {
-  const ActivationGroup* x[kCols];
-  for (int c = 0; c < kCols; ++c) x[c] = activations(a, column + c) + group;
-  Kernel::template multiply<kCols>(panel, n_blocks, x, acc);
+// Columns of activations that share a pass over panels.
+struct Columns {
+  int64_t begin, n_cols;
+};
+
+// What is multiplied: one group of some panels with some columns.
+template <class Kernel>
+struct GroupProduct {
+  const MatmulArgs& a;
+  const typename Kernel::Panel* panels;
+  Columns columns;
+  int64_t group, n_blocks;
+  float* acc;
+};
+
+// Tiles of kCols columns from `c` on, then narrower ones.
+template <class Kernel, int kPanels, int kCols>
+inline void multiply_tiles(const GroupProduct<Kernel>& p, int64_t c) noexcept {
+  for (; c + kCols <= p.columns.n_cols; c += kCols) {
+    const ActivationGroup* x[kCols];
+    for (int i = 0; i < kCols; ++i) x[i] = activations(p.a, p.columns.begin + c + i) + p.group;
+    Kernel::template multiply<kPanels, kCols>(p.panels, p.n_blocks, x, p.acc + kLanes * c);
+  }
+  if constexpr (kCols > 1) {
+    constexpr int kNarrower = kCols > 4 ? 4 : kCols / 2;
+    if (c < p.columns.n_cols) multiply_tiles<Kernel, kPanels, kNarrower>(p, c);
+  }
 }
 
 inline void store_results(const MatmulArgs& a, int64_t row, int64_t column, int64_t n_cols, const float* acc) noexcept {
@@ -280,33 +304,60 @@ inline void store_results(const MatmulArgs& a, int64_t row, int64_t column, int6
   }
 }
 
-// One panel of rows, all groups of k, up to kMaxColumns columns.
-template <class Kernel, class Reader>
-inline void multiply_rows(const MatmulArgs& a, int64_t row, int64_t column, int64_t n_cols) noexcept {
-  alignas(64) float acc[kMaxColumns * kLanes];
-  typename Kernel::Panel panel;
-  Reader in(a, row);
-  for (int64_t c = 0; c < n_cols; ++c) store_floats(acc + kLanes * c, splat_float(0.0f));
-
-  const Groups<Kernel> groups(a);
-  for (int64_t group = 0; group < groups.count; ++group) {
-    const int64_t here = groups.blocks_of(group);
-    in.begin_group(group, groups.count);
-    Kernel::expand(in, group, here, panel);
-    int64_t c = 0;
-    for (; c + kColumns <= n_cols; c += kColumns) {
-      multiply_tile<Kernel, kColumns>(a, panel, group, here, column + c, acc + kLanes * c);
-    }
-    for (; c < n_cols; ++c) multiply_tile<Kernel, 1>(a, panel, group, here, column + c, acc + kLanes * c);
+// The inverse: results so far, to be continued.
+inline void load_results(const MatmulArgs& a, int64_t row, const Columns& columns, float* acc) noexcept {
+  for (int64_t c = 0; c < columns.n_cols; ++c) {
+    const float* out = a.out + static_cast<size_t>(columns.begin + c) * a.out_stride + static_cast<size_t>(row);
+    for (int64_t r = 0; r < kLanes; ++r) acc[kLanes * c + r] = r < a.n_rows - row ? out[r] : 0.0f;
   }
-  store_results(a, row, column, n_cols, acc);
 }
+
+// kPanels panels of rows, groups [begin, end) of k.
+template <class Kernel, class Reader, int kPanels>
+inline void multiply_rows(const MatmulArgs& a, int64_t row, const Columns& columns, int64_t begin,
+                          int64_t end) noexcept {
+  alignas(64) float acc[kPanels * kPanelResults];
+  typename Kernel::Panel panels[kPanels];
+  Reader in[kPanels];
+  for (int i = 0; i < kPanels; ++i) {
+    in[i].begin_rows(a, row + kLanes * i);
+    if (begin > 0) load_results(a, row + kLanes * i, columns, acc + kPanelResults * i);
+    for (int64_t c = 0; begin == 0 && c < columns.n_cols; ++c) {
+      store_floats(acc + kPanelResults * i + kLanes * c, splat_float(0.0f));
+    }
+  }
+  const Groups<Kernel> groups(a);
+  for (int64_t group = begin; group < end; ++group) {
+    const int64_t here = groups.blocks_of(group);
+    for (int i = 0; i < kPanels; ++i) {
+      in[i].begin_group(group, groups.count);
+      Kernel::expand(in[i], group, here, panels[i]);
+    }
+    multiply_tiles<Kernel, kPanels, kColumns>({a, panels, columns, group, here, acc}, 0);
+  }
+  for (int i = 0; i < kPanels; ++i) {
+    store_results(a, row + kLanes * i, columns.begin, columns.n_cols, acc + kPanelResults * i);
+  }
+}
+
+// Groups of one pass over all rows: the activations of kMaxColumns columns, 40 KiB a group, stay in the second-level
+// cache while the rows go by.
+constexpr int64_t kGroupsPerPass = 10;
 
 template <class Kernel, class Reader>
 inline void multiply_columns(const MatmulArgs& a) noexcept {
+  const int64_t n_groups = Groups<Kernel>(a).count;
   for (int64_t column = 0; column < a.n_cols; column += kMaxColumns) {
-    const int64_t n_cols = a.n_cols - column < kMaxColumns ? a.n_cols - column : kMaxColumns;
-    for (int64_t row = 0; row < a.n_rows; row += kLanes) multiply_rows<Kernel, Reader>(a, row, column, n_cols);
+    const Columns columns = {column, a.n_cols - column < kMaxColumns ? a.n_cols - column : kMaxColumns};
+    for (int64_t begin = 0; begin < n_groups; begin += kGroupsPerPass) {
+      const int64_t end = begin + kGroupsPerPass < n_groups ? begin + kGroupsPerPass : n_groups;
+      int64_t row = 0;
+      if constexpr (kPanelsPerPass == 2) {
+        for (; row + kLanes < a.n_rows; row += 2 * kLanes)
+          multiply_rows<Kernel, Reader, 2>(a, row, columns, begin, end);
+      }
+      for (; row < a.n_rows; row += kLanes) multiply_rows<Kernel, Reader, 1>(a, row, columns, begin, end);
+    }
   }
 }
 

@@ -15,8 +15,10 @@ namespace {
 
 constexpr int64_t kGroup = 256;
 
-// How far ahead of its loads a packed stream is asked for.
-constexpr uintptr_t kBytesAhead = 4096;
+// How far ahead of its loads a packed stream is asked for: beyond the page that hardware prefetchers stop at. Measured
+// with two threads on Zen 4: Q6_K reads 24 GB/s up to 3 KiB, 33 from 4 KiB on and 34 at 6 KiB, where Q4_0 and Q4_K
+// peak.
+constexpr uintptr_t kBytesAhead = 6144;
 
 template <class Type>
 struct StockReader {
@@ -26,11 +28,14 @@ struct StockReader {
 
   PanelRows rows;
   size_t block_at = 0;
-  uintptr_t first_ahead;
-  size_t panel_bytes;
+  uintptr_t first_ahead = 0;
+  size_t panel_bytes = 0;
+
+  StockReader() = default;
+  StockReader(const MatmulArgs& a, int64_t row) noexcept { begin_rows(a, row); }
 
   // Lanes past the last row repeat it and are not stored.
-  StockReader(const MatmulArgs& a, int64_t row) noexcept {
+  void begin_rows(const MatmulArgs& a, int64_t row) noexcept {
     for (int64_t r = 0; r < kLanes; ++r) {
       const int64_t clamped = row + r < a.n_rows ? row + r : a.n_rows - 1;
       rows.row[r] = reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(clamped) * a.weight_stride;
@@ -68,12 +73,15 @@ struct StockReader {
 
 template <class Type>
 struct PackedReader {
-  const uint8_t* panel;
-  const uint8_t* block;
+  const uint8_t* panel = nullptr;
+  const uint8_t* block = nullptr;
 
-  PackedReader(const MatmulArgs& a, int64_t row) noexcept
-      : panel(reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(row / kLanes) * a.weight_stride),
-        block(panel) {}
+  PackedReader() = default;
+  PackedReader(const MatmulArgs& a, int64_t row) noexcept { begin_rows(a, row); }
+
+  void begin_rows(const MatmulArgs& a, int64_t row) noexcept {
+    panel = reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(row / kLanes) * a.weight_stride;
+  }
 
   void begin_group(int64_t, int64_t) noexcept {}
   void begin_block(int64_t index) noexcept { block = panel + static_cast<size_t>(index) * Type::kBytes * kLanes; }
@@ -89,7 +97,11 @@ struct PackedReader {
     return load_ints_unaligned(dwords(at));
   }
   // The odd halfword is the last of the packed block, wherever the GGUF block has it.
-  THIMBLE_INLINE inline Floats half(size_t) noexcept { return load_halves(block + (Type::kBytes - 2) * kLanes); }
+  THIMBLE_INLINE inline Floats half(size_t) noexcept {
+    const uint8_t* last = block + (Type::kBytes - 2) * kLanes;
+    ask_for(reinterpret_cast<uintptr_t>(last) + kBytesAhead);
+    return load_halves(last);
+  }
 
  private:
   const uint8_t* dwords(size_t at) const noexcept { return block + (at - Type::kFirstDword) * kLanes; }

@@ -76,7 +76,8 @@ template <class Type, class Reader>
 struct VectorProduct<BlockKernel<Type>, Reader> {
   THIMBLE_INLINE static inline Floats group(Reader& in, int64_t group, int64_t n_blocks, const ActivationGroup& x,
                                             Floats acc) noexcept {
-    const BlockSums<Type> x_sums(x);
+    alignas(32) float x_sums[8];
+    set_block_sums<Type>(x, x_sums);
     for (int64_t b = 0; b < n_blocks; ++b) {
       in.begin_block(8 * group + b);
       const auto scales = Type::scales(in);
@@ -84,7 +85,7 @@ struct VectorProduct<BlockKernel<Type>, Reader> {
       sink.q = x.q + 32 * b;
       sink.sums = splat(0);
       Type::steps(in, sink);
-      acc = add_floats(acc, block_term<Type>(sink.sums, x_sums.of_32[b], scales.d, scales.m, x.d[b]));
+      acc = add_floats(acc, block_term<Type>(sink.sums, x_sums[b], scales.d, scales.m, x.d[b]));
     }
     return acc;
   }

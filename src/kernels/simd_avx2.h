@@ -11,7 +11,10 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kLanes = 8;
-constexpr int kColumns = 4;  // 4 + 4 sums, the weights and a column fit the 16 registers
+// A tile is 2 panels x 4 columns: 8 sums of halfwords, the weights and a column stay in the 16 registers; sums of
+// dwords wait in memory for the end of a sub-block.
+constexpr int kPanelsPerPass = 2;
+constexpr int kColumns = 4;
 constexpr bool kUnsignedWeightsOnly = false;
 
 /// Where the rows of a panel are read, and the address whose cache line is asked for next (load_chunk).
@@ -162,6 +165,19 @@ inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pair, _mm256_set1_epi32(x)));
 }
 
+// a + b. The compiler may not put such sums in another order: given the choice it delays all additions of an unrolled
+// loop and spills the products (GCC 12 halves the speed of dot products like this).
+__attribute__((always_inline)) inline __m256i add_words(__m256i a, __m256i b) noexcept {
+  __m256i sum = _mm256_add_epi16(a, b);
+  __asm__("" : "+x"(sum));
+  return sum;
+}
+__attribute__((always_inline)) inline __m256i add_dwords(__m256i a, __m256i b) noexcept {
+  __m256i sum = _mm256_add_epi32(a, b);
+  __asm__("" : "+x"(sum));
+  return sum;
+}
+
 // Dwords whose vpmaddubsw results fit one 16-bit sum: each is at most 2 * 127 * the largest weight byte. A signed
 // weight reaches 128, whose 32,512 fits once; vpmaddubsw itself saturates at 32,767 only beyond a weight of 129.
 template <class Type>
@@ -200,9 +216,49 @@ __attribute__((always_inline)) inline void take_step(Ints bytes, const int8_t* q
   const __m256i products = Type::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(x, bytes))
                                          : _mm256_maddubs_epi16(bytes, x);
   Ints& words = open[kStep / kRun];
-  words = kStep % kRun == 0 ? products : _mm256_add_epi16(words, products);
+  words = kStep % kRun == 0 ? products : add_words(words, products);
   if constexpr (kStep % kRun == kRun - 1) {
-    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(words, kScaled ? load_ints(scale) : _mm256_set1_epi16(1)));
+    sums = add_dwords(sums, _mm256_madd_epi16(words, kScaled ? load_ints(scale) : _mm256_set1_epi16(1)));
+  }
+}
+
+/// sums[i * kCols + c] += (scale *) dot of kSteps dwords of panel i with q[c][at ..]; panels are `stride` bytes apart.
+template <class Type, int kSteps, int kPanels, int kCols, bool kScaled>
+inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t stride, const int8_t* const* q, int at,
+                     Ints* sums) noexcept {
+  constexpr int kRun = kStepsPerSum<Type, kSteps>;
+#pragma GCC unroll 8
+  for (int first = 0; first < kSteps; first += kRun) {
+    Ints words[kPanels * kCols];
+#pragma GCC unroll 8
+    for (int s = first; s < first + kRun; ++s) {
+      __m256i weights[kPanels];
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanels; ++i) weights[i] = load_ints(w + stride * static_cast<size_t>(i) + 32 * s);
+#pragma GCC unroll 4
+      for (int c = 0; c < kCols; ++c) {
+        int32_t four = 0;
+        __builtin_memcpy(&four, q[c] + at + 4 * s, 4);
+        const __m256i x = _mm256_set1_epi32(four);
+#pragma GCC unroll 2
+        for (int i = 0; i < kPanels; ++i) {
+          const __m256i products =
+              Type::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights[i]), _mm256_sign_epi8(x, weights[i]))
+                            : _mm256_maddubs_epi16(weights[i], x);
+          Ints& word = words[i * kCols + c];
+          word = s == first ? products : add_words(word, products);
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      const Ints factor = kScaled ? load_ints(scale + stride / 4 * static_cast<size_t>(i)) : _mm256_set1_epi16(1);
+#pragma GCC unroll 4
+      for (int c = 0; c < kCols; ++c) {
+        Ints& sum = sums[i * kCols + c];
+        sum = add_dwords(sum, _mm256_madd_epi16(words[i * kCols + c], factor));
+      }
+    }
   }
 }
 
@@ -225,11 +281,11 @@ inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints sca
         const __m256i products = Type::kSigned
                                      ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
                                      : _mm256_maddubs_epi16(weights, x);
-        words[c] = s == first ? products : _mm256_add_epi16(words[c], products);
+        words[c] = s == first ? products : add_words(words[c], products);
       }
     }
 #pragma GCC unroll 4
-    for (int c = 0; c < kCols; ++c) sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(words[c], factor));
+    for (int c = 0; c < kCols; ++c) sums[c] = add_dwords(sums[c], _mm256_madd_epi16(words[c], factor));
   }
 }
 
