@@ -15,6 +15,9 @@ namespace thimble::kernels {
 
 enum class ActivationLayout : uint8_t { f32, q8_block, q8_super };
 
+/// Products that one chain of fused multiply-adds sums in matmuls of float weights (scalar_float.h).
+inline constexpr int64_t kFloatChunk = 128;
+
 /// 256 quantized activations: five cache lines. k that is no multiple of 256 (q8_block only) ends in zeroes.
 struct alignas(64) ActivationGroup {
   int8_t q[256];     // -127 .. 127: never -128, which lets AVX2 negate them

@@ -1,14 +1,14 @@
-// Matmul of F32 weights in AVX2: the algorithm of float_matmul.h.
+// Matmul of F32 weights in AVX2: the algorithm of float_panel_matmul.h.
 #include "kernels/matmul_functions.h"
 // The vocabulary comes first: the other headers are written against it.
-#include "kernels/simd_float_avx2.h"
+#include "kernels/simd_avx2.h"
 
-#include "kernels/float_matmul.h"
+#include "kernels/float_panel_matmul.h"
 
 namespace thimble::kernels {
 
 void matmul_f32_avx2(const MatmulArgs& a) noexcept {
-  matmul_floats<ElementF32>(a);
+  matmul_float_panels<PanelF32>(a);
 }
 
 }  // namespace thimble::kernels

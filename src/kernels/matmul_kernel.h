@@ -1,8 +1,8 @@
 // The registry of matmul kernels: one row per weight type and instruction set. Selection is a pure function of both.
 //
 // Results: every q8 kernel computes its integer part exactly and does the same float operations in the same order as
-// the scalar kernel of its type, so all instruction sets agree bit for bit, whatever n_cols and n_rows are. Kernels of
-// the f32 layout differ between instruction sets in the order of summation, but not with n_cols or n_rows.
+// the scalar kernel of its type, so all instruction sets agree bit for bit, whatever n_cols, n_rows and the layout of
+// the weights are. So do kernels of the f32 layout on x86; those of NEON sum in another order.
 #pragma once
 
 #include <span>

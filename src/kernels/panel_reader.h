@@ -57,7 +57,6 @@ struct StockReader {
   THIMBLE_INLINE inline Ints dword(size_t at) noexcept { return fields<uint32_t>(at); }
   THIMBLE_INLINE inline Floats half(size_t at) noexcept { return half_to_floats(fields<uint16_t>(at)); }
 
- private:
   // Small fields that no 16-byte chunk holds.
   template <typename Field>
   THIMBLE_INLINE inline Ints fields(size_t at) noexcept {

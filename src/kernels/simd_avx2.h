@@ -15,6 +15,7 @@ constexpr int kLanes = 8;
 // dwords wait in memory for the end of a sub-block.
 constexpr int kPanelsPerPass = 2;
 constexpr int kColumns = 4;
+constexpr int kFloatColumns = 6;  // of 2 panels: 12 sums, 2 weights and a column
 constexpr bool kUnsignedWeightsOnly = false;
 
 /// Where the rows of a panel are read, and the address whose cache line is asked for next (load_chunk).
@@ -100,6 +101,14 @@ inline Floats sub_floats(Floats a, Floats b) noexcept {
 inline Floats mul_floats(Floats a, Floats b) noexcept {
   return _mm256_mul_ps(a, b);
 }
+/// a * b + c with one rounding.
+inline Floats fma_floats(Floats a, Floats b, Floats c) noexcept {
+  return _mm256_fmadd_ps(a, b, c);
+}
+/// Bits as floats.
+inline Floats as_floats(Ints v) noexcept {
+  return _mm256_castsi256_ps(v);
+}
 inline Floats to_floats(Ints v) noexcept {
   return _mm256_cvtepi32_ps(v);
 }
@@ -114,6 +123,11 @@ inline Floats half_to_floats(Ints v) noexcept {
 /// kLanes half precision numbers, as floats.
 inline Floats load_halves(const uint8_t* p) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+/// kLanes halfwords, each in a lane.
+inline Ints load_halfwords(const uint8_t* p) noexcept {
+  return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 /// table[nibble] for every byte of v (values 0..15).

@@ -15,6 +15,7 @@ constexpr int kLanes = 16;
 // what dot products, scale multiplications (same execution units) and corrections allow; 2 x 6 and 1 x 8 are no faster.
 constexpr int kPanelsPerPass = 2;
 constexpr int kColumns = 4;
+constexpr int kFloatColumns = 6;  // of 2 panels: 12 sums, 2 weights and a column
 // vpdpbusd multiplies unsigned by signed bytes: signed weights are stored with 128 added.
 constexpr bool kUnsignedWeightsOnly = true;
 
@@ -101,6 +102,14 @@ inline Floats sub_floats(Floats a, Floats b) noexcept {
 inline Floats mul_floats(Floats a, Floats b) noexcept {
   return _mm512_mul_ps(a, b);
 }
+/// a * b + c with one rounding.
+inline Floats fma_floats(Floats a, Floats b, Floats c) noexcept {
+  return _mm512_fmadd_ps(a, b, c);
+}
+/// Bits as floats.
+inline Floats as_floats(Ints v) noexcept {
+  return _mm512_castsi512_ps(v);
+}
 inline Floats to_floats(Ints v) noexcept {
   return _mm512_cvtepi32_ps(v);
 }
@@ -113,6 +122,11 @@ inline Floats half_to_floats(Ints v) noexcept {
 /// kLanes half precision numbers, as floats.
 inline Floats load_halves(const uint8_t* p) noexcept {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+/// kLanes halfwords, each in a lane.
+inline Ints load_halfwords(const uint8_t* p) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
 /// table[nibble] for every byte of v (values 0..15).
