@@ -183,7 +183,7 @@ inline void multiply_float_tile(const FloatPanels<kPanels>& panels, const float*
   for (int p = 0; p < kPanels; ++p) {
 #pragma GCC unroll 6
     for (int c = 0; c < kCols; ++c) {
-      float* at = acc + kPanelResults * p + kLanes * c;
+      float* at = acc + kPassResults * p + kLanes * c;
       store_floats(at, add_floats(load_floats(at), sums[p * kCols + c]));
     }
   }
@@ -215,12 +215,12 @@ inline void multiply_float_tiles(const FloatProduct<kPanels>& p, int64_t c) noex
 template <class Type, class Reader, int kPanels>
 inline void multiply_float_rows(const MatmulArgs& a, int64_t row, const Columns& columns, int64_t part,
                                 int64_t part_end) noexcept {
-  alignas(64) float acc[kPanels * kPanelResults];
+  alignas(64) float acc[kPanels * kPassResults];
   FloatPanels<kPanels> panels;
   Reader in[kPanels];
   for (int p = 0; p < kPanels; ++p) {
     in[p].begin_rows(a, row + kLanes * p);
-    begin_results(a, row + kLanes * p, columns, part == 0, acc + kPanelResults * p);
+    begin_results(a, row + kLanes * p, columns, part == 0, acc + kPassResults * p);
   }
   for (int64_t begin = part; begin < part_end; begin += kFloatChunk) {
     const int64_t end = smaller(begin + kFloatChunk, part_end);
@@ -231,7 +231,7 @@ inline void multiply_float_rows(const MatmulArgs& a, int64_t row, const Columns&
     multiply_float_tiles<kPanels, kFloatColumns>({a, panels, columns, begin, end, acc}, 0);
   }
   for (int p = 0; p < kPanels; ++p) {
-    store_results(a, row + kLanes * p, columns.begin, columns.n_cols, acc + kPanelResults * p);
+    store_results(a, row + kLanes * p, columns.begin, columns.n_cols, acc + kPassResults * p);
   }
 }
 

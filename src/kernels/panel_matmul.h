@@ -103,7 +103,7 @@ THIMBLE_INLINE inline Floats super_term(Ints sums, Ints corrections, Floats d, F
 }
 
 // Results of a pass: of each panel kMaxColumns columns of kLanes rows.
-inline constexpr int64_t kPanelResults = kMaxColumns * kLanes;
+inline constexpr int64_t kPassResults = kMaxColumns * kLanes;
 
 template <class Type, int kPanels, int kCols>
 inline void multiply_super(const SuperPanel* p, const ActivationGroup* const* x, float* acc) noexcept {
@@ -129,7 +129,7 @@ inline void multiply_super(const SuperPanel* p, const ActivationGroup* const* x,
       for (int j = 0; j < kSumPairs<Type>; ++j) {
         corrections = dot_pairs(corrections, load_ints(p[i].pair + kLanes * j), x_sums.pair(j));
       }
-      float* at = acc + kPanelResults * i + kLanes * c;
+      float* at = acc + kPassResults * i + kLanes * c;
       const Floats dmin = Type::kHasMin ? load_floats(p[i].dmin) : splat_float(0.0f);
       const Floats term = super_term<Type>(sums[i * kCols + c], corrections, load_floats(p[i].d), dmin, x[c]->d[0]);
       store_floats(at, add_floats(load_floats(at), term));
@@ -213,7 +213,7 @@ inline void multiply_block(const BlockPanel* p, int64_t n_blocks, const Activati
       const Floats m = Type::kHasMin ? load_floats(p[i].m + kLanes * b) : splat_float(0.0f);
 #pragma GCC unroll 8
       for (int c = 0; c < kCols; ++c) {
-        float* at = acc + kPanelResults * i + kLanes * c;
+        float* at = acc + kPassResults * i + kLanes * c;
         const Floats term = block_term<Type>(dots[i * kCols + c], x_sums[c][b], d, m, x[c]->d[b]);
         store_floats(at, add_floats(load_floats(at), term));
       }
@@ -332,12 +332,12 @@ inline void begin_results(const MatmulArgs& a, int64_t row, const Columns& colum
 template <class Kernel, class Reader, int kPanels>
 inline void multiply_rows(const MatmulArgs& a, int64_t row, const Columns& columns, int64_t begin,
                           int64_t end) noexcept {
-  alignas(64) float acc[kPanels * kPanelResults];
+  alignas(64) float acc[kPanels * kPassResults];
   typename Kernel::Panel panels[kPanels];
   Reader in[kPanels];
   for (int i = 0; i < kPanels; ++i) {
     in[i].begin_rows(a, row + kLanes * i);
-    begin_results(a, row + kLanes * i, columns, begin == 0, acc + kPanelResults * i);
+    begin_results(a, row + kLanes * i, columns, begin == 0, acc + kPassResults * i);
   }
   const Groups<Kernel> groups(a);
   for (int64_t group = begin; group < end; ++group) {
@@ -349,7 +349,7 @@ inline void multiply_rows(const MatmulArgs& a, int64_t row, const Columns& colum
     multiply_tiles<Kernel, kPanels, kColumns>({a, panels, columns, group, here, acc}, 0);
   }
   for (int i = 0; i < kPanels; ++i) {
-    store_results(a, row + kLanes * i, columns.begin, columns.n_cols, acc + kPanelResults * i);
+    store_results(a, row + kLanes * i, columns.begin, columns.n_cols, acc + kPassResults * i);
   }
 }
 
