@@ -30,6 +30,7 @@ class GuardedMemory {
   GuardedMemory& operator=(const GuardedMemory&) = delete;
 
   std::byte* data() noexcept { return data_; }
+  const std::byte* data() const noexcept { return data_; }
   template <typename T>
   T* as() noexcept {
     return reinterpret_cast<T*>(data_);

@@ -1,257 +1,251 @@
-// Attention rows, written once against both vocabularies (simd_<isa>.h and simd_float_<isa>.h, included before this
-// header). Scores put one key in each lane and walk over the head dimension, so no sum crosses lanes; mixing puts one
-// dimension in each lane and walks over the keys. Each output has one fixed order of operations.
+// Attention over a block of keys, written once against two vocabularies (simd_float_<isa>.h and simd_attention_<isa>.h,
+// included before this header). Scores put one key in each lane and walk over the head dimension, mixing puts one
+// dimension in each lane and walks over the keys: no sum crosses lanes. Each result has one order of operations,
+// however many rows share the work. Contracts are in vector_kernel.h, the reference in vector_scalar.cpp.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/ask_ahead.h"
 #include "kernels/vector_kernel.h"
 
 namespace thimble::kernels {
 namespace {
 
-// Queries that share one pass over unpacked keys.
-constexpr int kScoreQueries = 4;
+constexpr int kTileVecs = static_cast<int>(kKeyLanes) / kWidth;  // registers of one number for each key of a tile
 
-// Up to kLanes keys; lanes past the last one repeat it.
-template <typename Element>
-inline void set_key_rows(const ScoresArgs& a, int64_t key, PanelRows& rows) noexcept {
-  const auto* k = static_cast<const Element*>(a.k);
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    const int64_t clamped = key + lane < a.n_keys ? key + lane : a.n_keys - 1;
-    rows.row[lane] = reinterpret_cast<const uint8_t*>(k + clamped * a.k_stride);
+// Calls apply.operator()<kRows>(first) for strips of at most kMax of n rows.
+template <int kMax, typename Apply>
+inline void over_strips(int64_t n, int64_t first, const Apply& apply) noexcept {
+  for (; n - first >= kMax; first += kMax) apply.template operator()<kMax>(first);
+  if constexpr (kMax > 1) {
+    if (first < n) over_strips<kMax - 1>(n, first, apply);
   }
-  rows.ahead =
-      reinterpret_cast<uintptr_t>(rows.row[0]) + static_cast<uintptr_t>(2 * kLanes * a.k_stride) * sizeof(Element);
 }
 
-inline void store_scores(const ScoresArgs& a, int64_t query, int64_t key, Floats v) noexcept {
-  float* out = a.scores + query * a.scores_stride + key;
-  if (a.n_keys - key >= kLanes) {
-    store_floats_unaligned(out, v);
-    return;
-  }
-  alignas(64) float values[kLanes];
-  store_floats(values, v);
-  for (int64_t j = 0; j < a.n_keys - key; ++j) out[j] = values[j];
-}
+// ---- scores
 
-// ---- f16 keys
-
-// Dimensions of keys unpacked at a time: 8 KiB of floats at 16 lanes.
-constexpr int64_t kKeyDims = 128;
-
-// Dimensions [begin, end) of kLanes keys as floats: keys[(d - begin) * kLanes + lane].
-inline void unpack_f16_keys(PanelRows& rows, int64_t begin, int64_t end, float* keys) noexcept {
-  int64_t d = begin;
-  for (; d + 8 <= end; d += 8) {
-    Ints chunk[4];
-    load_chunk(rows, static_cast<size_t>(d) * sizeof(uint16_t), chunk);
-    float* at = keys + (d - begin) * kLanes;
-    for (int t = 0; t < 4; ++t) {
-      store_floats(at + (2 * t) * kLanes, half_to_floats(chunk[t]));
-      store_floats(at + (2 * t + 1) * kLanes, half_to_floats(shr(chunk[t], 16)));
+// kRows queries against kTiles neighbouring tiles of keys.
+template <int kRows, int kTiles>
+inline void score_f16_tiles(const uint16_t* k, const float* q, int64_t dim, float* scores) noexcept {
+  constexpr int kVecs = kTiles * kTileVecs;
+  Vec sums[kRows * kVecs];
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kVecs; ++i) sums[i] = vec_splat(0.0f);
+  for (int64_t d = 0; d < dim; ++d) {
+    Vec keys[kVecs];
+#pragma GCC unroll 8
+    for (int t = 0; t < kVecs; ++t) {
+      keys[t] = vec_load_f16(k + (t / kTileVecs) * dim * kKeyLanes + d * kKeyLanes + (t % kTileVecs) * kWidth);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vec x = vec_splat(q[i * dim + d]);
+#pragma GCC unroll 8
+      for (int t = 0; t < kVecs; ++t) sums[i * kVecs + t] = vec_fma(x, keys[t], sums[i * kVecs + t]);
     }
   }
-  for (; d < end; ++d) {
-    alignas(64) uint32_t values[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) {
-      uint16_t half = 0;
-      __builtin_memcpy(&half, rows.row[lane] + static_cast<size_t>(d) * sizeof half, sizeof half);
-      values[lane] = half;
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kVecs; ++i) vec_store(scores + (i / kVecs) * kKeyBlock + (i % kVecs) * kWidth, sums[i]);
+}
+
+inline void scores_f16_block(const ScoresArgs& a) noexcept {
+  const auto* k = static_cast<const uint16_t*>(a.k);
+  const auto* q = static_cast<const float*>(a.q);
+  const int64_t tile = a.dim * kKeyLanes;
+  const auto score = [&]<int kTiles>(int64_t t) {
+    if (a.ahead != nullptr) ask_ahead(a.ahead, t * tile * 2, kTiles * tile * 2);
+    over_strips<kScoreRows>(a.n_q, 0, [&]<int kRows>(int64_t i) {
+      score_f16_tiles<kRows, kTiles>(k + t * tile, q + i * a.dim, a.dim, a.scores + i * kKeyBlock + t * kKeyLanes);
+    });
+  };
+  // One sum waits for the one before it: few queries need several tiles to keep the multipliers busy.
+  int64_t t = 0;
+  if (a.n_q * kTileVecs < 4) {
+    for (; t + kFewRowsTiles <= a.n_tiles; t += kFewRowsTiles) score.template operator()<kFewRowsTiles>(t);
+  }
+  for (; t < a.n_tiles; ++t) score.template operator()<1>(t);
+}
+
+template <int kRows>
+inline void score_i8_tile(const ScoresArgs& a, const int32_t* offsets, int64_t tile, int64_t first) noexcept {
+  IntVec sums[kRows * kTileVecs];
+  dot_keys<kRows>(static_cast<const int8_t*>(a.k) + tile * a.dim * kKeyLanes,
+                  static_cast<const int8_t*>(a.q) + first * a.dim, a.dim, offsets + first, sums);
+  float* scores = a.scores + first * kKeyBlock + tile * kKeyLanes;
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kTileVecs; ++i) {
+    const int lane = (i % kTileVecs) * kWidth;
+    const Vec scale =
+        vec_mul(vec_load(a.k_scale + tile * kKeyLanes + lane), vec_splat(a.q_scale[first + i / kTileVecs]));
+    vec_store(scores + (i / kTileVecs) * kKeyBlock + lane, vec_mul(int_to_vec(sums[i]), scale));
+  }
+}
+
+inline void scores_i8_block(const ScoresArgs& a) noexcept {
+  int32_t offsets[kStripRows];
+  for (int64_t i = 0; i < a.n_q; ++i) offsets[i] = dot_offset(static_cast<const int8_t*>(a.q) + i * a.dim, a.dim);
+  const int64_t tile_bytes = a.dim * kKeyLanes;
+  for (int64_t t = 0; t < a.n_tiles; ++t) {
+    if (a.ahead != nullptr) ask_ahead(a.ahead, t * tile_bytes, tile_bytes);
+    over_strips<kDotRows>(a.n_q, 0, [&]<int kRows>(int64_t i) { score_i8_tile<kRows>(a, offsets, t, i); });
+  }
+}
+
+// ---- softmax
+
+// 2^x for x <= 0: x = n + r with |r| <= 1/2, then the polynomial of degree 5 with p(0) = 1 whose largest relative error
+// is smallest (4.4e-7, found by Remez exchange). Results below 2^-126 may be zero; NaN stays NaN.
+inline Vec vec_exp2(Vec x) noexcept {
+  const Vec bounded = vec_max(vec_splat(kLeastExponent), x);
+  const Vec n = whole_part(bounded);
+  const Vec r = vec_sub(bounded, n);
+  Vec p = vec_splat(1.1125701e-3f);
+  p = vec_fma(p, r, vec_splat(9.6662825e-3f));
+  p = vec_fma(p, r, vec_splat(5.5573999e-2f));
+  p = vec_fma(p, r, vec_splat(2.4022351e-1f));
+  p = vec_fma(p, r, vec_splat(6.9314283e-1f));
+  p = vec_fma(p, r, vec_splat(1.0f));
+  return times_power_of_2(p, n);
+}
+
+inline float first_lane(Vec v) noexcept {
+  alignas(64) float values[kWidth];
+  vec_store(values, v);
+  return values[0];
+}
+
+alignas(64) constexpr float kLaneNumbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// `v` in the lanes of keys [begin, end), `other` elsewhere; lane 0 is key j.
+inline Vec keep_seen(const SoftmaxRow& row, int64_t j, Vec v, Vec other) noexcept {
+  const Vec lane = vec_load(kLaneNumbers);
+  const Vec before_end = vec_where_above(vec_splat(static_cast<float>(row.end - j) - 0.5f), lane, v, other);
+  return vec_where_above(lane, vec_splat(static_cast<float>(row.begin - j) - 0.5f), before_end, other);
+}
+
+inline bool all_seen(const SoftmaxRow& row, int64_t j) noexcept {
+  return j >= row.begin && j + kWidth <= row.end;
+}
+
+template <bool kScaled>
+inline float soften_keys(SoftmaxRow& row) noexcept {
+  const Vec lowest = vec_splat(-__builtin_inff());
+  const Vec zero = vec_splat(0.0f);
+  Vec largest = vec_splat(row.max);
+  for (int64_t j = 0; j < row.n; j += kWidth) {
+    const Vec x = vec_load(row.scores + j);
+    largest = vec_max(largest, all_seen(row, j) ? x : keep_seen(row, j, x, lowest));
+  }
+  const float max = vec_largest(largest);
+  const float keep = row.max > -__builtin_inff() ? first_lane(vec_exp2(vec_splat(row.max - max))) : 0.0f;
+  const Vec offset = vec_splat(max);
+  Vec sum = zero;
+  IntVec largest_bits = int_zero();
+  for (int64_t j = 0; j < row.n; j += kWidth) {
+    const bool all = all_seen(row, j);
+    Vec e = vec_exp2(vec_sub(vec_load(row.scores + j), offset));
+    if (!all) e = keep_seen(row, j, e, zero);
+    sum = vec_add(sum, e);
+    if constexpr (kScaled) {
+      e = vec_mul(e, vec_load(row.v_scale + j));
+      if (!all) e = keep_seen(row, j, e, zero);
+      largest_bits = int_max(largest_bits, vec_magnitude_bits(e));
     }
-    store_floats(keys + (d - begin) * kLanes, half_to_floats(load_ints(values)));
+    vec_store(row.scores + j, e);
   }
+  row.max = max;
+  row.sum = row.sum * keep + vec_sum(sum);
+  const uint32_t bits = int_largest(largest_bits);
+  __builtin_memcpy(&row.largest, &bits, sizeof bits);
+  return keep;
 }
 
-template <int kQueries>
-inline void multiply_f16_keys(const float* q, int64_t q_stride, int64_t n, const float* keys, float* sums) noexcept {
-  Floats total[kQueries];
-#pragma GCC unroll 4
-  for (int i = 0; i < kQueries; ++i) total[i] = load_floats(sums + i * kLanes);
-  for (int64_t d = 0; d < n; ++d) {
-    const Floats key = load_floats(keys + d * kLanes);
-#pragma GCC unroll 4
-    for (int i = 0; i < kQueries; ++i) total[i] = vec_fma(splat_float(q[i * q_stride + d]), key, total[i]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < kQueries; ++i) store_floats(sums + i * kLanes, total[i]);
+inline float soften_row(SoftmaxRow& row) noexcept {
+  return row.v_scale != nullptr ? soften_keys<true>(row) : soften_keys<false>(row);
 }
 
-// Scores of queries [first, first + n_q), n_q <= 8, with the kLanes keys from `key` on.
-inline void score_f16_lanes(const ScoresArgs& a, int64_t key, int64_t first, int64_t n_q) noexcept {
-  alignas(64) float sums[8 * kLanes];
-  alignas(64) float keys[kKeyDims * kLanes];
-  PanelRows rows;
-  set_key_rows<uint16_t>(a, key, rows);
-  for (int64_t i = 0; i < n_q; ++i) store_floats(sums + i * kLanes, splat_float(0.0f));
-  const float* q = static_cast<const float*>(a.q) + first * a.dim;
-  for (int64_t begin = 0; begin < a.dim; begin += kKeyDims) {
-    const int64_t end = begin + kKeyDims < a.dim ? begin + kKeyDims : a.dim;
-    unpack_f16_keys(rows, begin, end, keys);
-    int64_t i = 0;
-    for (; i + kScoreQueries <= n_q; i += kScoreQueries) {
-      multiply_f16_keys<kScoreQueries>(q + i * a.dim + begin, a.dim, end - begin, keys, sums + i * kLanes);
-    }
-    for (; i < n_q; ++i) multiply_f16_keys<1>(q + i * a.dim + begin, a.dim, end - begin, keys, sums + i * kLanes);
+inline float round_weights_row(const float* x, float largest, int64_t n, void* weights) noexcept {
+  const bool finite = largest < __builtin_inff();
+  if (!finite || largest < 0x1p-100f) {
+    for (int64_t j = 0; j < n; j += kWidth) store_weights(weights, j, int_zero());
+    return finite ? 0.0f : __builtin_nanf("");
   }
-  for (int64_t i = 0; i < n_q; ++i) {
-    store_scores(a, first + i, key, mul_floats(load_floats(sums + i * kLanes), splat_float(a.scale)));
+  const Vec inverse = vec_splat(static_cast<float>(kMaxWeight) / largest);
+  for (int64_t j = 0; j < n; j += kWidth) {
+    store_weights(weights, j, vec_round(vec_mul(vec_load(x + j), inverse)));
   }
-}
-
-inline void scores_f16_rows(const ScoresArgs& a) noexcept {
-  for (int64_t key = 0; key < a.n_keys; key += kLanes) {
-    for (int64_t first = 0; first < a.n_q; first += 8) {
-      score_f16_lanes(a, key, first, a.n_q - first < 8 ? a.n_q - first : 8);
-    }
-  }
-}
-
-// ---- int8 keys
-
-struct SignedKeys {
-  static constexpr bool kSigned = true;
-  static constexpr int kMaxByte = 128;
-};
-
-// Integer dot products of kQueries queries with 16 dimensions of kLanes keys (w: four steps).
-template <int kQueries>
-inline void multiply_i8_keys(const uint8_t* w, const int8_t* q, int64_t q_stride, int32_t* sums) noexcept {
-  Ints total[kQueries];
-  const int8_t* rows[kQueries];
-  for (int i = 0; i < kQueries; ++i) {
-    total[i] = load_ints(sums + i * kLanes);
-    rows[i] = q + i * q_stride;
-    if (!kUnsignedWeightsOnly) continue;
-    int sum = 0;
-    for (int d = 0; d < 16; ++d) sum += rows[i][d];
-    total[i] = sub_ints(total[i], splat(static_cast<uint32_t>(128 * sum)));
-  }
-  dot_steps<SignedKeys, 4, kQueries, false>(w, rows, 0, splat(0), total);
-  for (int i = 0; i < kQueries; ++i) store_ints(sums + i * kLanes, total[i]);
-}
-
-// The dimensions past a multiple of 16.
-inline void add_i8_tail(const PanelRows& rows, const int8_t* q, int64_t begin, int64_t dim, int32_t* sums) noexcept {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const auto* k = reinterpret_cast<const int8_t*>(rows.row[lane]);
-    for (int64_t d = begin; d < dim; ++d) sums[lane] += q[d] * k[d];
-  }
-}
-
-inline void score_i8_lanes(const ScoresArgs& a, int64_t key, int64_t first, int64_t n_q) noexcept {
-  alignas(64) int32_t sums[8 * kLanes];
-  alignas(64) uint8_t w[16 * kLanes];
-  PanelRows rows;
-  set_key_rows<int8_t>(a, key, rows);
-  for (int64_t i = 0; i < n_q; ++i) store_ints(sums + i * kLanes, splat(0));
-  const int8_t* q = static_cast<const int8_t*>(a.q) + first * a.dim;
-  int64_t d = 0;
-  for (; d + 16 <= a.dim; d += 16) {
-    Ints chunk[4];
-    load_chunk(rows, static_cast<size_t>(d), chunk);
-    for (int t = 0; t < 4; ++t) {
-      store_ints(w + 4 * kLanes * t, kUnsignedWeightsOnly ? bit_xor(chunk[t], splat(0x80808080u)) : chunk[t]);
-    }
-    int64_t i = 0;
-    for (; i + kScoreQueries <= n_q; i += kScoreQueries) {
-      multiply_i8_keys<kScoreQueries>(w, q + i * a.dim + d, a.dim, sums + i * kLanes);
-    }
-    for (; i < n_q; ++i) multiply_i8_keys<1>(w, q + i * a.dim + d, a.dim, sums + i * kLanes);
-  }
-  alignas(64) float k_scales[kLanes];
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    k_scales[lane] = a.k_scale[(key + lane < a.n_keys ? key + lane : a.n_keys - 1) * a.k_scale_stride];
-  }
-  for (int64_t i = 0; i < n_q; ++i) {
-    if (d < a.dim) add_i8_tail(rows, q + i * a.dim, d, a.dim, sums + i * kLanes);
-    const Floats scale = mul_floats(load_floats(k_scales), splat_float(a.q_scale[first + i] * a.scale));
-    store_scores(a, first + i, key, mul_floats(to_floats(load_ints(sums + i * kLanes)), scale));
-  }
-}
-
-inline void scores_i8_rows(const ScoresArgs& a) noexcept {
-  for (int64_t key = 0; key < a.n_keys; key += kLanes) {
-    for (int64_t first = 0; first < a.n_q; first += 8) {
-      score_i8_lanes(a, key, first, a.n_q - first < 8 ? a.n_q - first : 8);
-    }
-  }
+  return largest / static_cast<float>(kMaxWeight);
 }
 
 // ---- mixing values
 
-struct ValuesF16 {
-  using Element = uint16_t;
-  static constexpr bool kScaled = false;
-  static Vec load(const uint16_t* p) noexcept { return vec_load_f16(p); }
-  static Vec load_part(const uint16_t* p, int64_t n) noexcept { return vec_load_f16_part(p, n); }
-};
-struct ValuesI8 {
-  using Element = int8_t;
-  static constexpr bool kScaled = true;
-  static Vec load(const int8_t* p) noexcept { return vec_load_i8(p); }
-  static Vec load_part(const int8_t* p, int64_t n) noexcept { return vec_load_i8_part(p, n); }
-};
-
-// kQueries x kVecs registers of outputs over all keys, dimensions from `d` on.
-template <class Values, int kQueries, int kVecs>
-inline void mix_tile(const MixArgs& a, int64_t first, int64_t d) noexcept {
-  const auto* v = static_cast<const typename Values::Element*>(a.v) + d;
+// kRows x kVecs registers of outputs, dimensions from `d` on.
+template <int kRows, int kVecs>
+inline void mix_f16_tile(const MixArgs& a, int64_t first, int64_t d, const void* ahead) noexcept {
+  const auto* v = static_cast<const uint16_t*>(a.v) + d;
+  const float* weights = static_cast<const float*>(a.weights) + first * kKeyBlock;
   float* out = a.out + first * a.dim + d;
-  const float* weights = a.weights + first * a.weights_stride;
-  Vec sums[kQueries * kVecs];
-#pragma GCC unroll 16
-  for (int i = 0; i < kQueries * kVecs; ++i) sums[i] = vec_load(out + (i / kVecs) * a.dim + (i % kVecs) * kWidth);
+  Vec sums[kRows * kVecs];
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kVecs; ++i) {
+    sums[i] = vec_mul(vec_load(out + (i / kVecs) * a.dim + (i % kVecs) * kWidth), vec_splat(a.keep[first + i / kVecs]));
+  }
   for (int64_t j = 0; j < a.n_keys; ++j) {
-    const auto* row = v + j * a.v_stride;
-    const float scale = Values::kScaled ? a.v_scale[j * a.v_scale_stride] : 1.0f;
+    if (ahead != nullptr) ask_ahead(ahead, j * a.dim * 2, a.dim * 2);
     Vec values[kVecs];
-#pragma GCC unroll 4
-    for (int t = 0; t < kVecs; ++t) values[t] = Values::load(row + t * kWidth);
-#pragma GCC unroll 4
-    for (int i = 0; i < kQueries; ++i) {
-      const float weight = weights[i * a.weights_stride + j];
-      const Vec factor = vec_splat(Values::kScaled ? weight * scale : weight);
-#pragma GCC unroll 4
-      for (int t = 0; t < kVecs; ++t) sums[i * kVecs + t] = vec_fma(factor, values[t], sums[i * kVecs + t]);
+#pragma GCC unroll 8
+    for (int t = 0; t < kVecs; ++t) values[t] = vec_load_f16(v + j * a.dim + t * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vec weight = vec_splat(weights[i * kKeyBlock + j]);
+#pragma GCC unroll 8
+      for (int t = 0; t < kVecs; ++t) sums[i * kVecs + t] = vec_fma(weight, values[t], sums[i * kVecs + t]);
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < kQueries * kVecs; ++i) vec_store(out + (i / kVecs) * a.dim + (i % kVecs) * kWidth, sums[i]);
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kVecs; ++i) vec_store(out + (i / kVecs) * a.dim + (i % kVecs) * kWidth, sums[i]);
 }
 
-// The last dimensions, fewer than a register.
-template <class Values>
-inline void mix_tail(const MixArgs& a, int64_t query, int64_t d) noexcept {
-  const int64_t n = a.dim - d;
-  const auto* v = static_cast<const typename Values::Element*>(a.v) + d;
-  float* out = a.out + query * a.dim + d;
-  Vec sum = vec_load_part(out, n);
-  for (int64_t j = 0; j < a.n_keys; ++j) {
-    const float weight = a.weights[query * a.weights_stride + j];
-    const float factor = Values::kScaled ? weight * a.v_scale[j * a.v_scale_stride] : weight;
-    sum = vec_fma(vec_splat(factor), Values::load_part(v + j * a.v_stride, n), sum);
+template <int kRows, int kVecs>
+inline void mix_i8_tile(const MixArgs& a, int64_t first, int64_t d, const void* ahead) noexcept {
+  IntVec sums[kRows * kVecs];
+  dot_values<kRows, kVecs>(a, first, d, ahead, sums);
+  float* out = a.out + first * a.dim + d;
+#pragma GCC unroll 32
+  for (int i = 0; i < kRows * kVecs; ++i) {
+    float* at = out + (i / kVecs) * a.dim + (i % kVecs) * kWidth;
+    const Vec kept = vec_mul(vec_load(at), vec_splat(a.keep[first + i / kVecs]));
+    vec_store(at, vec_fma(int_to_vec(sums[i]), vec_splat(a.weight_scale[first + i / kVecs]), kept));
   }
-  vec_store_part(out, sum, n);
 }
 
-template <class Values, int kQueries>
-inline void mix_queries(const MixArgs& a, int64_t first) noexcept {
-  constexpr int kVecs = kMixVecs;
+// Calls tile.operator()<kRows, kVecs>(first row, dimension, memory to ask for): whole groups of kMaxVecs registers,
+// then single ones. Only the first call over the keys asks.
+template <int kMaxRows, int kMaxVecs, typename Tile>
+inline void over_outputs(const MixArgs& a, const Tile& tile) noexcept {
   int64_t d = 0;
-  for (; d + kVecs * kWidth <= a.dim; d += kVecs * kWidth) mix_tile<Values, kQueries, kVecs>(a, first, d);
-  for (; d + kWidth <= a.dim; d += kWidth) mix_tile<Values, kQueries, 1>(a, first, d);
-  if (d == a.dim) return;
-  for (int i = 0; i < kQueries; ++i) mix_tail<Values>(a, first + i, d);
+  const auto ask = [&](int64_t i) { return d == 0 && i == 0 ? a.ahead : nullptr; };
+  for (; d + kMaxVecs * kWidth <= a.dim; d += kMaxVecs * kWidth) {
+    over_strips<kMaxRows>(a.n_q, 0,
+                          [&]<int kRows>(int64_t i) { tile.template operator()<kRows, kMaxVecs>(i, d, ask(i)); });
+  }
+  for (; d < a.dim; d += kWidth) {
+    over_strips<kMaxRows>(a.n_q, 0, [&]<int kRows>(int64_t i) { tile.template operator()<kRows, 1>(i, d, ask(i)); });
+  }
 }
 
-template <class Values>
-inline void mix_rows(const MixArgs& a) noexcept {
-  int64_t i = 0;
-  for (; i + 4 <= a.n_q; i += 4) mix_queries<Values, 4>(a, i);
-  for (; i < a.n_q; ++i) mix_queries<Values, 1>(a, i);
+inline void mix_f16_block(const MixArgs& a) noexcept {
+  over_outputs<kFloatMixRows, kFloatMixVecs>(a, [&]<int kRows, int kVecs>(int64_t i, int64_t d, const void* ahead) {
+    mix_f16_tile<kRows, kVecs>(a, i, d, ahead);
+  });
+}
+
+inline void mix_i8_block(const MixArgs& a) noexcept {
+  over_outputs<kDotMixRows, kDotMixVecs>(a, [&]<int kRows, int kVecs>(int64_t i, int64_t d, const void* ahead) {
+    mix_i8_tile<kRows, kVecs>(a, i, d, ahead);
+  });
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Row operations in AVX-512 VNNI: the algorithms of vector_rows.h and vector_attention.h.
 #include "kernels/vector_kernel.h"
 // The vocabularies come first: the other headers are written against them.
-#include "kernels/simd_avx512_vnni.h"
+#include "kernels/simd_attention_avx512_vnni.h"
 #include "kernels/simd_float_avx512_vnni.h"
 
 #include "kernels/vector_attention.h"
@@ -17,10 +17,11 @@ const VectorKernels kVectorAvx512Vnni = {quantize_q8_block_rows,
                                          scale_rows,
                                          add_rows,
                                          silu_mul_rows,
-                                         softmax_row,
-                                         scores_f16_rows,
-                                         scores_i8_rows,
-                                         mix_rows<ValuesF16>,
-                                         mix_rows<ValuesI8>};
+                                         scores_f16_block,
+                                         scores_i8_block,
+                                         soften_row,
+                                         round_weights_row,
+                                         mix_f16_block,
+                                         mix_i8_block};
 
 }  // namespace thimble::kernels

@@ -9,30 +9,48 @@
 
 namespace thimble::kernels {
 
-/// Scores of n_q queries against n_keys keys: scores[i * scores_stride + j] = scale * (q_i . k_j).
+// Attention reads a cache whose layout is the same on every machine (ops/kv_layout.h): keys in tiles of kKeyLanes
+// positions with the position innermost, so that no score needs a sum across lanes; values as rows (f16) or interleaved
+// by four positions (int8), the unit of the byte dot products. Rows of dim elements are padded with zeroes to a
+// multiple of 16. All pointers below are 64-byte aligned but q_scale, keep and weight_scale.
+inline constexpr int64_t kKeyLanes = 16;
+inline constexpr int64_t kKeyBlock = 256;  // keys that one call handles at most: their scores stay in the first cache
+inline constexpr int64_t kStripRows = 8;   // query rows that one call handles at most
+// int8 mixing rounds the weights of a row and block to 0 .. kMaxWeight: 256 products with +-127 fit 32 bits, and two
+// halves of seven bits are what signed and unsigned byte instructions take alike.
+inline constexpr int kMaxWeight = 16383;
+
+/// scores[i * kKeyBlock + j] = q_i . k_j (times q_scale[i] * k_scale[j] for int8; the integer part is exact), for
+/// j < n_tiles * kKeyLanes.
 struct ScoresArgs {
   const void* q;         // [n_q, dim] floats, or int8 for scores_i8
   const float* q_scale;  // [n_q], scores_i8 only
-  const void* k;         // [n_keys] rows of dim f16 bits or int8
-  int64_t k_stride;      // elements from key to key
-  const float* k_scale;  // scale of key j at k_scale[j * k_scale_stride], scores_i8 only
-  int64_t k_scale_stride;
+  const void* k;         // [n_tiles][dim][kKeyLanes] f16 bits or [n_tiles][dim / 4][kKeyLanes][4] int8
+  const float* k_scale;  // [n_tiles * kKeyLanes], scores_i8 only
   float* scores;
-  int64_t scores_stride;
-  int64_t n_q, n_keys, dim;
-  float scale;
+  int64_t n_q, n_tiles, dim;
+  const void* ahead;  // memory that is read next: asked into the caches meanwhile, as many bytes as the keys have
 };
 
-/// out_i += sum over j of weights[i * weights_stride + j] * v_j, j ascending; out [n_q, dim].
+/// One row of a block of scores, and the softmax over the keys before it.
+struct SoftmaxRow {
+  float* scores;  // in: base-2 logarithms; out: e_j = exp2(score - max) in [begin, end), zero elsewhere in [0, n)
+  const float* v_scale;  // null, or [n]: the output is e_j * v_scale[j] instead; outside of [begin, end) any float
+  int64_t begin, end;    // keys that the row sees, 0 <= begin < end <= n
+  int64_t n;             // a multiple of kKeyLanes, at most kKeyBlock
+  float max, sum;        // in and out: of all keys so far; -infinity and 0 at first; sum is of the e_j alone
+  float largest;         // out, with v_scale: the largest output, NaN or infinity when one is
+};
+
+/// out_i = out_i * keep[i] + sum over j < n_keys of w_ij v_j.
 struct MixArgs {
-  const float* weights;
-  int64_t weights_stride;
-  const void* v;  // [n_keys] rows of dim f16 bits or int8
-  int64_t v_stride;
-  const float* v_scale;  // scale of row j at v_scale[j * v_scale_stride], mix_i8 only
-  int64_t v_scale_stride;
-  float* out;
-  int64_t n_q, n_keys, dim;
+  const void* weights;        // f16: [n_q, kKeyBlock] floats; int8: [n_q, kKeyBlock] as round_weights left them
+  const float* weight_scale;  // [n_q], mix_i8 only: what it returned
+  const float* keep;          // [n_q]
+  const void* v;              // [n_keys][dim] f16 bits or [n_keys / 4][dim][4] int8
+  float* out;                 // [n_q, dim]
+  int64_t n_q, n_keys, dim;   // n_keys a multiple of 4 for int8
+  const void* ahead;          // as in ScoresArgs, as many bytes as the values have
 };
 
 struct VectorKernels {
@@ -48,11 +66,16 @@ struct VectorKernels {
   void (*scale_by_weight)(const float* x, const float* weight, float scale, float* out, int64_t n) noexcept;
   void (*add)(float* x, const float* y, int64_t n) noexcept;
   void (*silu_mul)(float* gate, const float* up, int64_t n) noexcept;  // relative error of silu below 1e-6
-  /// x = softmax(x) over n >= 1 values. Sum and exponentials are accurate to 2e-6 relative.
-  void (*softmax)(float* x, int64_t n) noexcept;
 
   void (*scores_f16)(const ScoresArgs& args) noexcept;
   void (*scores_i8)(const ScoresArgs& args) noexcept;
+  /// Takes a row of a block into a softmax; returns exp2(old max - new max), by which what was mixed before is
+  /// multiplied. Exponentials and sums are accurate to 2e-6 relative. The result does not depend on n.
+  float (*soften)(SoftmaxRow& row) noexcept;
+  /// w_j = nearest(x_j / scale) with scale = largest / kMaxWeight, to the form that mix_i8 of the same table reads:
+  /// room for kKeyBlock 16-bit words at `weights`. 0 <= x_j <= largest, n a multiple of kKeyLanes. Returns scale (NaN,
+  /// and weights of zero, when `largest` is not finite).
+  float (*round_weights)(const float* x, float largest, int64_t n, void* weights) noexcept;
   void (*mix_f16)(const MixArgs& args) noexcept;
   void (*mix_i8)(const MixArgs& args) noexcept;
 };

@@ -139,86 +139,230 @@ TEST_P(Vectors, SumsScalesAndAdditions) {
   }
 }
 
-TEST_P(Vectors, SoftmaxSumsToOneAndFollowsDouble) {
-  for (const int64_t n : lengths()) {
-    for (const float scale : {1.0f, 30.0f, 1e4f}) {
-      Floats x(n, static_cast<uint64_t>(n) + 7, scale);
-      std::vector<double> exact(x.data(), x.data() + n);
-      const double max = *std::max_element(exact.begin(), exact.end());
-      double sum = 0.0;
-      for (double& v : exact) sum += v = std::exp(v - max);
-      kernels().softmax(x.data(), n);
-      for (int64_t i = 0; i < n; ++i) {
-        const double expected = exact[static_cast<size_t>(i)] / sum;
-        // x - max rounds: an error of eps |x| in the exponent, besides that of exp and the sum.
-        ASSERT_NEAR(x.data()[i], expected, expected * (4e-6 + static_cast<double>(scale) * 2.4e-7) + 1e-37) << n;
-      }
-    }
-  }
+std::vector<int8_t> random_bytes(size_t n, uint64_t seed) {
+  Random random(seed);
+  std::vector<int8_t> bytes(n);
+  for (int8_t& b : bytes) b = static_cast<int8_t>(static_cast<int>(random.next() % 255) - 127);
+  return bytes;
 }
+
+// Memory that ends at an inaccessible page and starts as kernels want it: at a multiple of 64.
+template <typename T>
+struct Block {
+  explicit Block(int64_t n) : memory(static_cast<size_t>(n) * sizeof(T)) {}
+  Block(const std::vector<T>& x) : Block(static_cast<int64_t>(x.size())) {
+    std::memcpy(memory.data(), x.data(), memory.size());
+  }
+  T* data() { return memory.as<T>(); }
+  GuardedMemory memory;
+};
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+struct RowsCase {
+  int64_t n_q, n_tiles, dim;
+};
+constexpr RowsCase kRowsCases[] = {{1, 1, 16},  {1, 16, 64}, {2, 5, 64}, {3, 1, 128}, {4, 16, 32}, {5, 2, 48},
+                                   {6, 3, 112}, {7, 7, 64},  {8, 1, 16}, {8, 16, 64}, {8, 2, 256}, {1, 3, 576}};
 
 // Dot products of `dim` terms: two orders of summation differ by at most 2 (dim + 1) eps sum|q k|, here with |q|, |k|
 // < 1.
-TEST_P(Vectors, ScoresFollowScalar) {
-  for (const int64_t dim : {1, 4, 8, 16, 20, 64, 100, 128, 136, 256}) {
-    for (const int64_t n_keys : {1, 3, 15, 16, 17, 35}) {
-      for (const int64_t n_q : {1, 3, 4, 8, 9}) {
-        const auto cells = static_cast<size_t>(n_keys * dim);
-        Floats q(n_q * dim, 1), k(n_keys * dim, 2), k_scale(n_keys, 3), q_scale(n_q, 4);
-        GuardedMemory k16(cells * 2), k8(cells), q8(static_cast<size_t>(n_q * dim));
-        kVectorScalar.f32_to_f16(k.data(), k16.as<uint16_t>(), n_keys * dim);
-        kVectorScalar.quantize_i8(k.data(), k8.as<int8_t>(), n_keys * dim);
-        kVectorScalar.quantize_i8(q.data(), q8.as<int8_t>(), n_q * dim);
-        Floats expected(n_q * n_keys, 5), actual(n_q * n_keys, 6);
-        ScoresArgs args = {q.data(),        nullptr, k16.data(), dim,    nullptr, 0,
-                           expected.data(), n_keys,  n_q,        n_keys, dim,     0.5f};
-        kVectorScalar.scores_f16(args);
-        args.scores = actual.data();
-        kernels().scores_f16(args);
-        for (int64_t i = 0; i < n_q * n_keys; ++i) {
-          ASSERT_NEAR(actual.data()[i], expected.data()[i], static_cast<double>(dim * (dim + 1)) * 1.2e-7) << dim;
-        }
-        args.q = q8.data();
-        args.q_scale = q_scale.data();
-        args.k = k8.data();
-        args.k_scale = k_scale.data();
-        args.k_scale_stride = 1;
-        args.scores = expected.data();
-        kVectorScalar.scores_i8(args);
-        args.scores = actual.data();
-        kernels().scores_i8(args);
-        for (int64_t i = 0; i < n_q * n_keys; ++i) {
-          // The integer is exact; the three float factors may be multiplied in another order.
-          ASSERT_NEAR(actual.data()[i], expected.data()[i], std::abs(expected.data()[i]) * 5e-7f) << dim;
-        }
-      }
+TEST_P(Vectors, ScoresOfHalvesFollowScalar) {
+  for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
+    const int64_t cells = n_tiles * kKeyLanes * dim;
+    Floats q(n_q * dim, 1), k(cells, 2);
+    Block<uint16_t> k16(cells);
+    kVectorScalar.f32_to_f16(k.data(), k16.data(), cells);
+    Floats expected(kStripRows * kKeyBlock, 5), actual(kStripRows * kKeyBlock, 5);
+    ScoresArgs args = {q.data(), nullptr, k16.data(), nullptr, expected.data(), n_q, n_tiles, dim, nullptr};
+    kVectorScalar.scores_f16(args);
+    args.scores = actual.data();
+    args.ahead = k16.data();
+    kernels().scores_f16(args);
+    for (int64_t i = 0; i < kStripRows * kKeyBlock; ++i) {
+      ASSERT_NEAR(actual.data()[i], expected.data()[i], static_cast<double>(dim * (dim + 1)) * 1.2e-7) << dim;
     }
   }
 }
 
-TEST_P(Vectors, MixesFollowScalar) {
-  for (const int64_t dim : {1, 3, 8, 20, 64, 100, 128, 136}) {
-    for (const int64_t n_keys : {0, 1, 2, 33}) {
-      for (const int64_t n_q : {1, 3, 4, 6}) {
-        const auto cells = static_cast<size_t>(n_keys * dim);
-        Floats weights(n_q * n_keys, 1), v(n_keys * dim, 2), scales(n_keys, 3);
-        GuardedMemory v16(cells * 2), v8(cells);
-        kVectorScalar.f32_to_f16(v.data(), v16.as<uint16_t>(), n_keys * dim);
-        for (size_t i = 0; i < cells; ++i) v8.as<int8_t>()[i] = static_cast<int8_t>(v.data()[i] * 127.0f);
-        for (const bool f16 : {true, false}) {
-          Floats expected(n_q * dim, 5), actual(n_q * dim, 5);
-          MixArgs args = {
-              weights.data(), n_keys, f16 ? v16.data() : v8.data(), dim, scales.data(), 1, expected.data(), n_q,
-              n_keys,         dim};
-          (f16 ? kVectorScalar.mix_f16 : kVectorScalar.mix_i8)(args);
-          args.out = actual.data();
-          (f16 ? kernels().mix_f16 : kernels().mix_i8)(args);
-          // n_keys fused or separate roundings of terms below 1 (f16) or 127 (int8).
-          const double bound =
-              static_cast<double>(n_keys + 1) * (f16 ? 1.0 : 127.0) * static_cast<double>(n_keys + 1) * 1.2e-7;
-          for (int64_t i = 0; i < n_q * dim; ++i) ASSERT_NEAR(actual.data()[i], expected.data()[i], bound) << dim;
+// With scales of one the scores are the integers themselves (below 2^24: exact floats).
+TEST_P(Vectors, ScoresOfBytesAreBitEqualToScalar) {
+  for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
+    const int64_t n_keys = n_tiles * kKeyLanes;
+    Block<int8_t> q(random_bytes(static_cast<size_t>(n_q * dim), 3));
+    Block<int8_t> k(random_bytes(static_cast<size_t>(n_keys * dim), 4));
+    for (const bool extreme : {false, true}) {
+      if (extreme) std::fill(q.data(), q.data() + n_q * dim, int8_t{-127});
+      if (extreme) std::fill(k.data(), k.data() + n_keys * dim, int8_t{127});
+      Block<float> ones(std::vector<float>(static_cast<size_t>(n_keys), 1.0f));
+      const float q_scale[kStripRows] = {1, 1, 1, 1, 1, 1, 1, 1};
+      Floats expected(kStripRows * kKeyBlock, 5), actual(kStripRows * kKeyBlock, 5);
+      ScoresArgs args = {q.data(), q_scale, k.data(), ones.data(), expected.data(), n_q, n_tiles, dim, nullptr};
+      kVectorScalar.scores_i8(args);
+      args.scores = actual.data();
+      args.ahead = k.data();
+      kernels().scores_i8(args);
+      ASSERT_EQ(std::memcmp(expected.data(), actual.data(), expected.memory.size()), 0) << n_q << " rows of " << dim;
+    }
+  }
+}
+
+TEST_P(Vectors, ScalesOfScoresFollowScalar) {
+  Block<int8_t> q(random_bytes(8 * 64, 3)), k(random_bytes(64 * 64, 4));
+  Floats k_scale(64, 6), q_scale(8, 7), expected(kStripRows * kKeyBlock, 5), actual(kStripRows * kKeyBlock, 5);
+  ScoresArgs args = {q.data(), q_scale.data(), k.data(), k_scale.data(), expected.data(), 8, 4, 64, nullptr};
+  kVectorScalar.scores_i8(args);
+  args.scores = actual.data();
+  kernels().scores_i8(args);
+  for (int64_t i = 0; i < 8 * kKeyBlock; ++i) {
+    ASSERT_NEAR(actual.data()[i], expected.data()[i], std::abs(expected.data()[i]) * 3e-7f);
+  }
+}
+
+// Blocks of a softmax one after the other against double precision, with keys that are not seen at either end.
+TEST_P(Vectors, SoftenFollowsDoubleOverBlocks) {
+  for (const float spread : {1.0f, 40.0f, 1e4f}) {
+    for (const auto& [n, begin, end] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
+             {16, 0, 16}, {16, 3, 4}, {256, 0, 256}, {256, 17, 239}, {32, 15, 17}, {48, 0, 1}, {64, 31, 64}}) {
+      double max = -1e30, sum = 0.0;
+      float keeps = 1.0f;
+      SoftmaxRow row = {nullptr, nullptr, begin, end, n, kNone, 0.0f, 0.0f};
+      for (uint64_t block = 0; block < 3; ++block) {
+        Floats x(n, block + 7, spread);
+        const std::vector<double> exact(x.data() + begin, x.data() + end);
+        row.scores = x.data();
+        const float keep = kernels().soften(row);
+        const double new_max = std::max(max, *std::max_element(exact.begin(), exact.end()));
+        ASSERT_EQ(row.max, static_cast<float>(new_max));
+        ASSERT_NEAR(keep, block == 0 ? 0.0 : std::exp2(max - new_max), 1e-6);
+        sum *= std::exp2(max - new_max);
+        max = new_max;
+        keeps *= block == 0 ? 1.0f : keep;
+        for (int64_t j = 0; j < n; ++j) {
+          const bool seen = j >= begin && j < end;
+          const double e = seen ? std::exp2(exact[static_cast<size_t>(j - begin)] - max) : 0.0;
+          sum += e;
+          // score - max rounds: an error of eps |score| in the exponent, besides that of the exponential.
+          ASSERT_NEAR(x.data()[j], e, e * (2e-6 + static_cast<double>(spread) * 2.4e-7) + (seen ? 1e-37 : 0.0));
         }
+        ASSERT_NEAR(row.sum, sum, sum * (4e-6 + static_cast<double>(spread) * 2.4e-7));
       }
+      ASSERT_LE(keeps, 1.0f);
+    }
+  }
+}
+
+TEST_P(Vectors, SoftenDoesNotDependOnUnseenKeys) {
+  Floats x(64, 1);
+  std::vector<float> longer(x.data(), x.data() + 64), shorter(longer);
+  std::fill(longer.begin() + 21, longer.end(), kNan);
+  Block<float> a(longer), b(shorter);
+  SoftmaxRow row_a = {a.data(), nullptr, 2, 21, 64, kNone, 0.0f, 0.0f};
+  SoftmaxRow row_b = {b.data(), nullptr, 2, 21, 32, kNone, 0.0f, 0.0f};
+  EXPECT_EQ(kernels().soften(row_a), kernels().soften(row_b));
+  EXPECT_EQ(row_a.sum, row_b.sum);
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), 32 * sizeof(float)), 0);
+  for (int64_t j = 21; j < 64; ++j) EXPECT_EQ(a.data()[j], 0.0f);
+}
+
+TEST_P(Vectors, SoftenShowsNotANumber) {
+  for (const float bad : {kNan, kInfinity}) {
+    Floats x(32, 1);
+    x.data()[9] = bad;
+    SoftmaxRow row = {x.data(), nullptr, 0, 32, 32, kNone, 0.0f, 0.0f};
+    kernels().soften(row);
+    EXPECT_TRUE(std::isnan(row.sum));
+  }
+}
+
+// Sums of products of weights and values. A weight of table T is readable only by T's mix_i8: values that pick single
+// keys show the rounded weights.
+TEST_P(Vectors, MixedBytesAreBitEqualToScalar) {
+  for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
+    const int64_t n_keys = n_tiles * kKeyLanes - (n_tiles > 1 ? 4 : 0);
+    Block<int8_t> v(random_bytes(static_cast<size_t>(n_keys * dim), 4));
+    Floats p(n_q * kKeyBlock, 1);
+    for (int64_t i = 0; i < n_q * kKeyBlock; ++i) p.data()[i] = i % 5 == 3 ? 0.0f : std::abs(p.data()[i]);
+    Block<uint16_t> w_expected(n_q * kKeyBlock), w_actual(n_q * kKeyBlock);
+    float keep[kStripRows] = {}, scale[kStripRows] = {};
+    for (int64_t i = 0; i < n_q; ++i) {
+      const float* row = p.data() + i * kKeyBlock;
+      const int64_t n = n_tiles * kKeyLanes;
+      const float largest = *std::max_element(row, row + n);
+      scale[i] = kVectorScalar.round_weights(row, largest, n, w_expected.data() + i * kKeyBlock);
+      ASSERT_EQ(kernels().round_weights(row, largest, n, w_actual.data() + i * kKeyBlock), scale[i]);
+      keep[i] = 0.0f;
+      scale[i] = 1.0f;
+    }
+    Floats expected(n_q * dim, 5), actual(n_q * dim, 5);
+    MixArgs args = {w_expected.data(), scale, keep, v.data(), expected.data(), n_q, n_keys, dim, nullptr};
+    kVectorScalar.mix_i8(args);
+    args.weights = w_actual.data();
+    args.out = actual.data();
+    args.ahead = v.data();
+    kernels().mix_i8(args);
+    ASSERT_EQ(std::memcmp(expected.data(), actual.data(), expected.memory.size()), 0) << n_q << " rows of " << dim;
+  }
+}
+
+TEST_P(Vectors, RoundedWeightsStayWithinHalfAStep) {
+  Floats x(256, 1);
+  for (int64_t j = 0; j < 256; ++j) x.data()[j] = j % 7 == 0 ? 0.0f : std::abs(x.data()[j]);
+  const float largest = *std::max_element(x.data(), x.data() + 256);
+  Block<uint16_t> w(kKeyBlock);
+  const float scale = kernels().round_weights(x.data(), largest, 256, w.data());
+  EXPECT_FLOAT_EQ(scale, largest / static_cast<float>(kMaxWeight));
+  // Key j has the value 1 in dimension j alone: mixing reads the weights back.
+  Block<int8_t> v(256 * 256);
+  std::fill(v.data(), v.data() + 256 * 256, int8_t{0});
+  for (int64_t j = 0; j < 256; ++j) v.data()[(j / 4 * 256 + j) * 4 + j % 4] = 1;
+  Floats out(256, 3);
+  const float keep = 0.0f;
+  kernels().mix_i8({w.data(), &scale, &keep, v.data(), out.data(), 1, 256, 256, nullptr});
+  for (int64_t j = 0; j < 256; ++j) ASSERT_NEAR(out.data()[j], x.data()[j], scale * 0.501f) << j;
+  for (const float bad : {kNan, kInfinity}) {
+    EXPECT_TRUE(std::isnan(kernels().round_weights(x.data(), bad, 256, w.data())));
+  }
+  std::fill(x.data(), x.data() + 256, 0.0f);
+  EXPECT_EQ(kernels().round_weights(x.data(), 0.0f, 256, w.data()), 0.0f);
+}
+
+TEST_P(Vectors, SoftenScalesByTheValuesScales) {
+  Floats x(64, 1), v_scale(64, 2);
+  for (int64_t j = 0; j < 64; ++j) v_scale.data()[j] = std::abs(v_scale.data()[j]);
+  Block<float> plain(std::vector<float>(x.data(), x.data() + 64));
+  v_scale.data()[1] = v_scale.data()[40] = kNan;  // not seen
+  SoftmaxRow row = {plain.data(), nullptr, 2, 39, 64, kNone, 0.0f, 0.0f};
+  SoftmaxRow scaled = {x.data(), v_scale.data(), 2, 39, 64, kNone, 0.0f, 0.0f};
+  EXPECT_EQ(kernels().soften(scaled), kernels().soften(row));
+  EXPECT_EQ(scaled.sum, row.sum);
+  float largest = 0.0f;
+  for (int64_t j = 0; j < 64; ++j) {
+    const bool seen = j >= 2 && j < 39;
+    ASSERT_EQ(x.data()[j], seen ? plain.data()[j] * v_scale.data()[j] : 0.0f);
+    largest = std::max(largest, x.data()[j]);
+  }
+  EXPECT_EQ(scaled.largest, largest);
+  v_scale.data()[30] = kNan;
+  kernels().soften(scaled);
+  EXPECT_TRUE(std::isnan(scaled.largest));
+}
+
+TEST_P(Vectors, MixedValuesFollowScalar) {
+  for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
+    for (const int64_t n_keys : {n_tiles * kKeyLanes, n_tiles * kKeyLanes - 3, int64_t{1}}) {
+      Floats p(n_q * kKeyBlock, 1), v(n_keys * dim, 2), keep(n_q, 3);
+      Block<uint16_t> v16(n_keys * dim);
+      kVectorScalar.f32_to_f16(v.data(), v16.data(), n_keys * dim);
+      Floats expected(n_q * dim, 5), actual(n_q * dim, 5);
+      MixArgs args = {p.data(), nullptr, keep.data(), v16.data(), expected.data(), n_q, n_keys, dim, nullptr};
+      kVectorScalar.mix_f16(args);
+      args.out = actual.data();
+      args.ahead = v16.data();
+      kernels().mix_f16(args);
+      // Fused or separate roundings of n_keys + 1 terms below 1.
+      const double bound = static_cast<double>((n_keys + 2) * (n_keys + 2)) * 1.2e-7;
+      for (int64_t i = 0; i < n_q * dim; ++i) ASSERT_NEAR(actual.data()[i], expected.data()[i], bound) << dim;
     }
   }
 }

@@ -1,8 +1,8 @@
 // Row operations in NEON with dot products: the algorithms of vector_rows.h and vector_attention.h.
 #include "kernels/vector_kernel.h"
 // The vocabularies come first: the other headers are written against them.
+#include "kernels/simd_attention_neon_dotprod.h"
 #include "kernels/simd_float_neon.h"
-#include "kernels/simd_neon_dotprod.h"
 
 #include "kernels/vector_attention.h"
 #include "kernels/vector_rows.h"
@@ -17,10 +17,11 @@ const VectorKernels kVectorNeonDotprod = {quantize_q8_block_rows,
                                           scale_rows,
                                           add_rows,
                                           silu_mul_rows,
-                                          softmax_row,
-                                          scores_f16_rows,
-                                          scores_i8_rows,
-                                          mix_rows<ValuesF16>,
-                                          mix_rows<ValuesI8>};
+                                          scores_f16_block,
+                                          scores_i8_block,
+                                          soften_row,
+                                          round_weights_row,
+                                          mix_f16_block,
+                                          mix_i8_block};
 
 }  // namespace thimble::kernels

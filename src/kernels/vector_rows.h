@@ -121,7 +121,7 @@ inline void add_rows(float* x, const float* y, int64_t n) noexcept {
 
 // e^x: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial of degree 7 in r (coefficients of Cephes expf, relative
 // error below 2e-7). Above 88.37 (where n would need an exponent past 127) the result is infinity, below -87.33 zero:
-// softmax and silu want nothing finer there. NaN stays NaN.
+// silu wants nothing finer there. NaN stays NaN.
 inline Vec vec_exp(Vec x) noexcept {
   const IntVec n = vec_round(vec_mul(x, vec_splat(1.44269504088896341f)));
   const Vec whole = int_to_vec(n);
@@ -151,33 +151,6 @@ inline void silu_mul_rows(float* gate, const float* up, int64_t n) noexcept {
       [&](int64_t i, int64_t left) {
         vec_store_part(gate + i, silu_times(vec_load_part(gate + i, left), vec_load_part(up + i, left)), left);
       });
-}
-
-inline void softmax_row(float* x, int64_t n) noexcept {
-  Vec largest = vec_splat(x[0]);
-  int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) largest = vec_max(largest, vec_load(x + i));
-  float top = vec_largest(largest);
-  for (; i < n; ++i) top = x[i] > top ? x[i] : top;
-
-  const Vec offset = vec_splat(top);
-  Vec sum = vec_splat(0.0f);
-  over_row(
-      n,
-      [&](int64_t at) {
-        const Vec e = vec_exp(vec_sub(vec_load(x + at), offset));
-        vec_store(x + at, e);
-        sum = vec_add(sum, e);
-      },
-      [&](int64_t at, int64_t left) {
-        const Vec e = vec_keep(vec_exp(vec_sub(vec_load_part(x + at, left), offset)), left);
-        vec_store_part(x + at, e, left);
-        sum = vec_add(sum, e);
-      });
-  const Vec inverse = vec_splat(1.0f / vec_sum(sum));
-  over_row(
-      n, [&](int64_t at) { vec_store(x + at, vec_mul(vec_load(x + at), inverse)); },
-      [&](int64_t at, int64_t left) { vec_store_part(x + at, vec_mul(vec_load_part(x + at, left), inverse), left); });
 }
 
 }  // namespace

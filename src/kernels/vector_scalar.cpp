@@ -100,67 +100,108 @@ void silu_mul(float* gate, const float* up, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-void softmax(float* x, int64_t n) noexcept {
-  float max = x[0];
-  for (int64_t i = 1; i < n; ++i) max = std::max(max, x[i]);
-  float sum = 0.0f;
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] = std::exp(x[i] - max);
-    sum += x[i];
-  }
-  const float inverse = 1.0f / sum;
-  for (int64_t i = 0; i < n; ++i) x[i] *= inverse;
-}
-
 void scores_f16(const ScoresArgs& a) noexcept {
-  for (int64_t j = 0; j < a.n_keys; ++j) {
-    const uint16_t* k = static_cast<const uint16_t*>(a.k) + j * a.k_stride;
-    for (int64_t i = 0; i < a.n_q; ++i) {
-      const float* q = static_cast<const float*>(a.q) + i * a.dim;
+  const auto* k = static_cast<const uint16_t*>(a.k);
+  const auto* q = static_cast<const float*>(a.q);
+  for (int64_t i = 0; i < a.n_q; ++i) {
+    for (int64_t j = 0; j < a.n_tiles * kKeyLanes; ++j) {
+      const uint16_t* lane = k + j / kKeyLanes * a.dim * kKeyLanes + j % kKeyLanes;
       float dot = 0.0f;
-      for (int64_t d = 0; d < a.dim; ++d) dot += q[d] * f16_to_f32(k[d]);
-      a.scores[i * a.scores_stride + j] = dot * a.scale;
+      for (int64_t d = 0; d < a.dim; ++d) dot += q[i * a.dim + d] * f16_to_f32(lane[d * kKeyLanes]);
+      a.scores[i * kKeyBlock + j] = dot;
     }
   }
 }
 
 void scores_i8(const ScoresArgs& a) noexcept {
-  for (int64_t j = 0; j < a.n_keys; ++j) {
-    const int8_t* k = static_cast<const int8_t*>(a.k) + j * a.k_stride;
-    for (int64_t i = 0; i < a.n_q; ++i) {
-      const int8_t* q = static_cast<const int8_t*>(a.q) + i * a.dim;
+  const auto* k = static_cast<const int8_t*>(a.k);
+  const auto* q = static_cast<const int8_t*>(a.q);
+  for (int64_t i = 0; i < a.n_q; ++i) {
+    for (int64_t j = 0; j < a.n_tiles * kKeyLanes; ++j) {
+      const int8_t* lane = k + j / kKeyLanes * a.dim * kKeyLanes + j % kKeyLanes * 4;
       int dot = 0;
-      for (int64_t d = 0; d < a.dim; ++d) dot += q[d] * k[d];
-      a.scores[i * a.scores_stride + j] =
-          static_cast<float>(dot) * (a.q_scale[i] * a.k_scale[j * a.k_scale_stride] * a.scale);
+      for (int64_t d = 0; d < a.dim; ++d) dot += q[i * a.dim + d] * lane[d / 4 * 4 * kKeyLanes + d % 4];
+      a.scores[i * kKeyBlock + j] = static_cast<float>(dot) * (a.q_scale[i] * a.k_scale[j]);
     }
   }
 }
 
+float soften(SoftmaxRow& row) noexcept {
+  float max = row.max;
+  for (int64_t j = row.begin; j < row.end; ++j) max = std::max(max, row.scores[j]);
+  const float keep = std::exp2(row.max - max);
+  float sum = 0.0f;
+  uint32_t largest = 0;
+  for (int64_t j = 0; j < row.n; ++j) {
+    if (j < row.begin || j >= row.end) {
+      row.scores[j] = 0.0f;
+      continue;
+    }
+    row.scores[j] = std::exp2(row.scores[j] - max);
+    sum += row.scores[j];
+    if (row.v_scale != nullptr) row.scores[j] *= row.v_scale[j];
+    largest = std::max(largest, std::bit_cast<uint32_t>(row.scores[j]) & 0x7FFFFFFFu);
+  }
+  row.max = max;
+  row.sum = row.sum * keep + sum;
+  row.largest = std::bit_cast<float>(largest);
+  return keep;
+}
+
+float round_weights(const float* x, float largest, int64_t n, void* weights) noexcept {
+  auto* w = static_cast<uint16_t*>(weights);
+  const bool finite = std::bit_cast<uint32_t>(largest) < kInfinityBits;
+  if (!finite || largest < kTinyMax) {
+    std::fill(w, w + n, uint16_t{0});
+    return finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+  }
+  const float inverse = static_cast<float>(kMaxWeight) / largest;
+  for (int64_t j = 0; j < n; ++j) w[j] = static_cast<uint16_t>(nearest_int(x[j] * inverse));
+  return largest / static_cast<float>(kMaxWeight);
+}
+
 void mix_f16(const MixArgs& a) noexcept {
-  for (int64_t j = 0; j < a.n_keys; ++j) {
-    const uint16_t* v = static_cast<const uint16_t*>(a.v) + j * a.v_stride;
-    for (int64_t i = 0; i < a.n_q; ++i) {
-      const float weight = a.weights[i * a.weights_stride + j];
-      for (int64_t d = 0; d < a.dim; ++d) a.out[i * a.dim + d] += weight * f16_to_f32(v[d]);
+  const auto* weights = static_cast<const float*>(a.weights);
+  const auto* v = static_cast<const uint16_t*>(a.v);
+  for (int64_t i = 0; i < a.n_q; ++i) {
+    for (int64_t d = 0; d < a.dim; ++d) {
+      float sum = a.out[i * a.dim + d] * a.keep[i];
+      for (int64_t j = 0; j < a.n_keys; ++j) sum += weights[i * kKeyBlock + j] * f16_to_f32(v[j * a.dim + d]);
+      a.out[i * a.dim + d] = sum;
     }
   }
 }
 
 void mix_i8(const MixArgs& a) noexcept {
-  for (int64_t j = 0; j < a.n_keys; ++j) {
-    const int8_t* v = static_cast<const int8_t*>(a.v) + j * a.v_stride;
-    for (int64_t i = 0; i < a.n_q; ++i) {
-      const float weight = a.weights[i * a.weights_stride + j] * a.v_scale[j * a.v_scale_stride];
-      for (int64_t d = 0; d < a.dim; ++d) a.out[i * a.dim + d] += weight * static_cast<float>(v[d]);
+  const auto* weights = static_cast<const uint16_t*>(a.weights);
+  const auto* v = static_cast<const int8_t*>(a.v);
+  for (int64_t i = 0; i < a.n_q; ++i) {
+    for (int64_t d = 0; d < a.dim; ++d) {
+      int sum = 0;
+      for (int64_t j = 0; j < a.n_keys; ++j) {
+        sum += weights[i * kKeyBlock + j] * v[(j / 4 * a.dim + d) * 4 + j % 4];
+      }
+      float& out = a.out[i * a.dim + d];
+      out = out * a.keep[i] + static_cast<float>(sum) * a.weight_scale[i];
     }
   }
 }
 
 }  // namespace
 
-const VectorKernels kVectorScalar = {
-    quantize_q8_block, quantize_q8_super, quantize_i8, convert_f32_to_f16, sum_of_squares, scale_by_weight, add,
-    silu_mul,          softmax,           scores_f16,  scores_i8,          mix_f16,        mix_i8};
+const VectorKernels kVectorScalar = {quantize_q8_block,
+                                     quantize_q8_super,
+                                     quantize_i8,
+                                     convert_f32_to_f16,
+                                     sum_of_squares,
+                                     scale_by_weight,
+                                     add,
+                                     silu_mul,
+                                     scores_f16,
+                                     scores_i8,
+                                     soften,
+                                     round_weights,
+                                     mix_f16,
+                                     mix_i8};
 
 }  // namespace thimble::kernels

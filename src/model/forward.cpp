@@ -38,7 +38,7 @@ struct ForwardScratch {
         activations(n_batch, widest_input(config)),
         rope{config.rope_style, config.n_rot, config.rope_freq_base, config.rope_freq_scale, nullptr},
         rotations(n_batch, config.n_rot),
-        attention(n_threads, n_ctx, config.head_dim) {}
+        attention(n_threads, n_ctx, config.n_head, config.head_dim) {}
 
   uint64_t bytes;                 // of everything below
   AlignedBuffer<float> x;         // [n_batch, n_embd] residual stream
@@ -154,9 +154,7 @@ uint64_t forward_scratch_bytes(const ModelConfig& config, int64_t n_batch, int64
   const int64_t per_token =
       2 * (config.n_embd + config.n_embd_q() + config.n_embd_kv() + config.n_ff) + widest_input(config) + config.n_rot;
   const auto tokens = checked_mul(static_cast<uint64_t>(n_batch), static_cast<uint64_t>(per_token));
-  // Scores of a tile of queries against the context, and their accumulators (ops::AttentionScratch).
-  const uint64_t row = static_cast<uint64_t>(n_ctx) + 4 * static_cast<uint64_t>(config.head_dim);
-  const auto attention = checked_mul(row, ops::kQueryTile * static_cast<uint64_t>(n_threads));
+  const auto attention = ops::attention_scratch_floats(n_threads, n_ctx, config.n_head, config.head_dim);
   const auto both = tokens && attention ? checked_add(*tokens, *attention) : std::nullopt;
   const auto all = both ? checked_add(*both, static_cast<uint64_t>(config.n_vocab)) : std::nullopt;
   const auto bytes = all ? checked_mul(*all, sizeof(float)) : std::nullopt;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/hyperparameters.h"
+#include "ops/kv_layout.h"
 
 namespace thimble {
 
@@ -133,9 +134,9 @@ std::vector<std::string> supported_architectures() {
 }
 
 uint64_t kv_bytes_per_token(const ModelConfig& config, ops::KvType type) noexcept {
-  const int64_t row = type == ops::KvType::f16
-                          ? config.n_embd_kv() * 2
-                          : config.n_embd_kv() + config.n_head_kv * static_cast<int64_t>(sizeof(float));
+  const int64_t elements = config.n_head_kv * ops::kv_padded(config.head_dim);
+  const int64_t row =
+      type == ops::KvType::f16 ? elements * 2 : elements + config.n_head_kv * static_cast<int64_t>(sizeof(float));
   return static_cast<uint64_t>(2 * config.n_layer * row);
 }
 

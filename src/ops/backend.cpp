@@ -6,18 +6,9 @@
 #include "kernels/matmul_kernel.h"
 #include "kernels/packed_layout.h"
 #include "kernels/vector_registry.h"
-#include "ops/attention_tile.h"
 #include "ops/ops.h"
 
 namespace thimble::ops {
-
-namespace {
-
-size_t padded_to_16(int64_t n) noexcept {
-  return (static_cast<size_t>(n) + 15) / 16 * 16;
-}
-
-}  // namespace
 
 Backend make_backend(ThreadPool& pool, kernels::Isa isa) {
   if (!kernels::supports(host_cpu(), isa)) {
@@ -72,13 +63,5 @@ Weight prepare_packed_weight(const TensorView& view, kernels::Isa isa, const std
 ActivationBuffer::ActivationBuffer(int64_t max_tokens, int64_t max_k)
     : buffer_(static_cast<size_t>(max_tokens) *
               kernels::activation_row_bytes(kernels::ActivationLayout::q8_super, max_k)) {}
-
-AttentionScratch::AttentionScratch(int n_threads, int64_t n_ctx, int64_t head_dim)
-    : per_thread_(kQueryTile * (padded_to_16(n_ctx) + 3 * padded_to_16(head_dim) + 16)),
-      buffer_(per_thread_ * static_cast<size_t>(n_threads)) {}
-
-float* AttentionScratch::thread_scratch(int thread_index) noexcept {
-  return buffer_.data() + per_thread_ * static_cast<size_t>(thread_index);
-}
 
 }  // namespace thimble::ops

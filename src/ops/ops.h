@@ -2,7 +2,9 @@
 // callers of kernels. Nothing here allocates or throws after preparation.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/aligned_buffer.h"
@@ -123,18 +125,20 @@ void rope(const Backend& backend, const RopeParams& params, const RopeTable& tab
 /// Element type of a key/value cache.
 enum class KvType : uint8_t { f16, int8 };
 
-/// Keys or values of one layer: rows [n_ctx][n_head_kv][head_dim] of f16 bits or int8, and for int8 one float scale per
-/// (token, kv head): [n_ctx][n_head_kv].
+/// Keys or values of one layer, f16 bits or int8 in the order of ops/kv_layout.h, head after head: n_head_kv times
+/// n_ctx x padded head_dim elements, 64-byte aligned; for int8 one float scale per (kv head, position):
+/// [n_head_kv][n_ctx].
 struct KvPlane {
   void* data = nullptr;
   float* scales = nullptr;
 };
 struct KvLayer {
   KvType type = KvType::f16;
+  int64_t n_ctx = 0;  // positions there is room for: a multiple of 16
   KvPlane k, v;
 };
 
-/// Writes k and v [n_tokens, n_head_kv, head_dim] (after rope) to rows pos0.. of the layer; int8 rounds to
+/// Writes k and v [n_tokens, n_head_kv, head_dim] (after rope) to positions pos0.. of the layer; int8 rounds to
 /// scale = max|x| / 127.
 void store_kv(const Backend& backend, const KvLayer& layer, const float* k, const float* v, int64_t n_tokens,
               int64_t n_head_kv, int64_t head_dim, int64_t pos0) noexcept;
@@ -145,18 +149,28 @@ struct AttentionShape {
   int64_t window = 0;  // sliding window: a query at p sees keys in (p - window, p]; 0 = all
 };
 
-/// Scratch of attention() for contexts up to n_ctx.
+/// Scratch of attention() for contexts up to n_ctx, used by one call at a time.
 class AttentionScratch {
  public:
-  AttentionScratch(int n_threads, int64_t n_ctx, int64_t head_dim);
+  /// Takes attention_scratch_floats() of memory. Errors: std::bad_alloc.
+  AttentionScratch(int n_threads, int64_t n_ctx, int64_t n_head, int64_t head_dim);
+  /// A thread's own memory: thread_floats() of ops/attention.cpp.
   float* thread_scratch(int thread_index) noexcept;
+  /// Results of the spans of a context, before they are merged: [n_head][spans of n_ctx][16 + padded head_dim].
+  float* partials() noexcept;
+  /// [n_head] counters of finished spans, all zero between calls.
+  std::atomic<int32_t>* finished() noexcept { return finished_.get(); }
 
  private:
   size_t per_thread_;
+  size_t n_threads_;
   AlignedBuffer<float> buffer_;
+  std::unique_ptr<std::atomic<int32_t>[]> finished_;
 };
 
-/// out [n_tokens, n_head, head_dim] = softmax(q k^T / sqrt(head_dim)) v, causal. int8 scores are integer dot products.
+/// out [n_tokens, n_head, head_dim] = softmax(q k^T / sqrt(head_dim)) v, causal. int8: scores are integer dot
+/// products of rounded queries (max|q| / 127) and keys; softmax weights times value scales are rounded to 1/16383 of
+/// the largest of a block of 256 keys. The result depends neither on threads nor on how tokens are dealt to calls.
 void attention(const Backend& backend, const AttentionShape& shape, const float* q, const KvLayer& layer, float* out,
                AttentionScratch& scratch) noexcept;
 
