@@ -53,6 +53,15 @@ Claims& claims() {
   return instance;
 }
 
+// Bits of the gate. Workers enter an open region as they come; one for everyone counts them all as inside.
+constexpr uint64_t kOpen = uint64_t{1} << 31;
+constexpr uint64_t kEveryone = uint64_t{1} << 30;
+constexpr uint64_t kInside = kEveryone - 1;
+
+constexpr uint32_t region_of(uint64_t gate) noexcept {
+  return static_cast<uint32_t>(gate >> 32);
+}
+
 constexpr uint64_t pack(uint64_t begin, uint64_t end) noexcept {
   return begin << 32 | end;
 }
@@ -170,31 +179,63 @@ void ThreadPool::work(int thread_index) noexcept {
   uint32_t seen = 0;
   for (;;) {
     generation_.wait_for_change(seen, spin_);
-    seen = generation_.value.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_acquire)) return;
+    if (!enter(seen)) continue;
     (*task_)(thread_index);
-    if (pending_.value.fetch_sub(1, std::memory_order_seq_cst) == 1) pending_.wake();
+    const uint64_t before = gate_.value.fetch_sub(1, std::memory_order_seq_cst);
+    if ((before & kInside) == 1 && (before & kOpen) == 0) gate_.wake();
   }
+}
+
+// True when the calling worker is inside a region newer than `seen`, which becomes the newest one it knows of. It may
+// have missed some in between.
+bool ThreadPool::enter(uint32_t& seen) noexcept {
+  uint64_t gate = gate_.value.load(std::memory_order_acquire);
+  while (region_of(gate) != seen) {
+    if ((gate & kEveryone) != 0) {
+      seen = region_of(gate);
+      return true;
+    }
+    if ((gate & kOpen) == 0) {
+      seen = region_of(gate);
+      return false;
+    }
+    if (gate_.value.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) {
+      seen = region_of(gate);
+      return true;
+    }
+  }
+  // The gate is written before the generation that follows it: this worker was quicker.
+  cpu_relax();
+  return false;
 }
 
 void ThreadPool::run(FunctionRef<void(int)> task) noexcept {
   const std::lock_guard lock(region_mutex_);
-  run_locked(task);
+  run_locked(task, true);
 }
 
-void ThreadPool::run_locked(FunctionRef<void(int)> task) noexcept {
+void ThreadPool::run_some(FunctionRef<void(int)> task) noexcept {
+  const std::lock_guard lock(region_mutex_);
+  run_locked(task, false);
+}
+
+void ThreadPool::run_locked(FunctionRef<void(int)> task, bool everyone) noexcept {
   if (workers_.empty()) {
     task(0);
     return;
   }
   task_ = &task;
-  pending_.value.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.value.fetch_add(1, std::memory_order_seq_cst);
+  const uint32_t region = region_of(gate_.value.load(std::memory_order_relaxed)) + 1;
+  const uint64_t state = everyone ? kEveryone | workers_.size() : kOpen;
+  gate_.value.store(uint64_t{region} << 32 | state, std::memory_order_release);
+  generation_.value.store(region, std::memory_order_seq_cst);
   generation_.wake();
   task(0);
-  for (int left = pending_.value.load(std::memory_order_acquire); left != 0;
-       left = pending_.value.load(std::memory_order_acquire)) {
-    pending_.wait_for_change(left, spin_);
+  uint64_t gate = gate_.value.fetch_and(~kOpen, std::memory_order_seq_cst) & ~kOpen;
+  while ((gate & kInside) != 0) {
+    gate_.wait_for_change(gate, spin_);
+    gate = gate_.value.load(std::memory_order_acquire);
   }
 }
 
@@ -205,7 +246,7 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t
     return;
   }
   std::atomic<int64_t> next{0};
-  run([&](int) {
+  run_some([&](int) {
     for (;;) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= n) return;
@@ -260,7 +301,7 @@ void ThreadPool::split(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64
         pack(static_cast<uint64_t>(mine.begin / grain), static_cast<uint64_t>((mine.end + grain - 1) / grain)),
         std::memory_order_relaxed);
   }
-  run_locked([&](int thread_index) {
+  const auto walk = [&](int thread_index) {
     std::atomic<uint64_t>& own = slots_[static_cast<size_t>(thread_index)].range;
     uint64_t begin = 0;
     uint64_t end = 0;
@@ -270,7 +311,8 @@ void ThreadPool::split(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64
         body(static_cast<int64_t>(begin) * grain, std::min(static_cast<int64_t>(end) * grain, n));
       }
     } while (steal(thread_index));
-  });
+  };
+  run_locked(walk, false);
 }
 
 }  // namespace thimble

@@ -38,8 +38,13 @@ class ThreadPool {
   int processor(int thread_index) const noexcept { return slots_[static_cast<size_t>(thread_index)].processor; }
 
   /// Calls task(thread_index) once on every thread and returns when all are done. `task` must not throw and must not
-  /// call run(), split() or parallel_for() of the same pool.
+  /// call run() or another of these of the same pool.
   void run(FunctionRef<void(int thread_index)> task) noexcept;
+
+  /// As run(), but without waiting for workers that are not there in time: the system runs something else on their
+  /// processor, or they sleep. For tasks that take their work from a shared counter; the caller alone must be able to
+  /// finish it.
+  void run_some(FunctionRef<void(int thread_index)> task) noexcept;
 
   /// Calls body(begin, end) over [0, n) in chunks of at most `grain` items, handed out as threads become free.
   void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body) noexcept;
@@ -77,7 +82,8 @@ class ThreadPool {
   void place(const ThreadPoolOptions& options);
   void release() noexcept;
   void work(int thread_index) noexcept;
-  void run_locked(FunctionRef<void(int thread_index)> task) noexcept;
+  bool enter(uint32_t& seen) noexcept;
+  void run_locked(FunctionRef<void(int thread_index)> task, bool everyone) noexcept;
   bool steal(int thread_index) noexcept;
   void stop() noexcept;
 
@@ -89,8 +95,9 @@ class ThreadPool {
   bool spin_ = true;
   const FunctionRef<void(int)>* task_ = nullptr;
   std::atomic<bool> stopping_{false};
-  Signal<uint32_t> generation_;  // bumped to start a region
-  Signal<int> pending_;          // workers that have not finished the region
+  // Number of the region in the high half, then kOpen and kEveryone, then the workers inside.
+  Signal<uint64_t> gate_;
+  Signal<uint32_t> generation_;  // follows the number of the region: what workers sleep on
 };
 
 }  // namespace thimble

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -52,6 +54,28 @@ TEST(ThreadPool, SeveralCallersShareOnePool) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(total.load(), 4 * 100 * 10);
+}
+
+// Workers that a region does not wait for must neither miss a later one nor touch a finished one.
+TEST(ThreadPool, RegionsWithAndWithoutEveryoneFollowEachOther) {
+  for (const int n : {2, 3, 8}) {
+    ThreadPool pool(n);
+    for (int round = 0; round < 2000; ++round) {
+      std::vector<int> calls(static_cast<size_t>(n), 0);
+      std::atomic<int> some{0};
+      pool.run_some([&](int thread) {
+        ++calls[static_cast<size_t>(thread)];
+        ++some;
+      });
+      EXPECT_EQ(calls[0], 1);
+      EXPECT_EQ(std::accumulate(calls.begin(), calls.end(), 0), some.load());
+      EXPECT_LE(*std::max_element(calls.begin(), calls.end()), 1);
+      if (round % 7 != 0) continue;
+      std::vector<int> all(static_cast<size_t>(n), 0);
+      pool.run([&](int thread) { ++all[static_cast<size_t>(thread)]; });
+      EXPECT_EQ(all, std::vector<int>(static_cast<size_t>(n), 1));
+    }
+  }
 }
 
 TEST(ThreadPool, SplitCoversEveryItemOnceFromMultiplesOfTheGrain) {

@@ -188,6 +188,20 @@ TEST(Session, CancelFromAnotherThreadStopsWithinOneChunk) {
   expect_close(session.logits(), fresh.logits());
 }
 
+TEST(Session, PrefillReportsEveryChunk) {
+  const Tiny tiny;
+  Session session(tiny.engine, options());  // 12 tokens in chunks of 4
+  std::vector<uint64_t> done;
+  Task task;
+  task.progress = [&](uint64_t n, uint64_t total, std::string_view label) {
+    done.push_back(n);
+    EXPECT_EQ(total, kPrompt.size());
+    EXPECT_EQ(label, "prompt");
+  };
+  session.feed(kPrompt, task);
+  EXPECT_EQ(done, (std::vector<uint64_t>{4, 8, 12}));
+}
+
 TEST(Session, NextAfterACancelledFeedContinuesFromWhatWasComputed) {
   const Tiny tiny;
   Session session(tiny.engine, options());
