@@ -169,6 +169,10 @@ thimble_status thimble_model_open(const char* path, const thimble_model_options*
       if (options->chat_template != nullptr) {
         engine_options.chat_template = thimble::chat_template_from_name(options->chat_template);
       }
+      if (options->packed_folder != nullptr) {
+        engine_options.packing.policy = thimble::PackPolicy::sidecar;
+        engine_options.packing.folder = options->packed_folder;
+      }
     }
     *out = std::make_unique<thimble_model>(thimble_model{thimble::Engine::open(path, engine_options)}).release();
     return THIMBLE_OK;

@@ -19,7 +19,7 @@ int run_c_api_test(const char* model_path) {
   thimble_model* model = NULL;
   thimble_session* session = NULL;
   thimble_session* sampled = NULL;
-  thimble_model_options options = {1, "chatml"};
+  thimble_model_options options = {1, "chatml", NULL};
   thimble_session_options settings = thimble_session_defaults();
   thimble_chat_message message = {"user", "hi"};
   int32_t ids[256];
