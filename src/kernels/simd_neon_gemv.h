@@ -32,8 +32,8 @@ inline void load_two(const uint8_t* p, Bytes* out) noexcept {
   out[1] = vld1q_u8(p + 16);
 }
 inline void load_four(const uint8_t* p, Bytes* out) noexcept {
-  load_two(p, out);
-  load_two(p + 32, out + 2);
+  const uint8x16x4_t four = vld1q_u8_x4(p);
+  for (int i = 0; i < 4; ++i) out[i] = four.val[i];
 }
 
 /// acc + step kStep of 16 elements: four elements of every row.

@@ -18,14 +18,11 @@ struct GemvBlock {
 template <class Change>
 THIMBLE_INLINE inline int32x4_t dot_nibbles(int32x4_t acc, const uint8_t* w, const int8x16_t* x,
                                             const Change& change) noexcept {
-  unroll<0, 2>([&](auto pair) THIMBLE_INLINE {
-    Bytes v[2];
-    load_two(w + 32 * pair.value, v);
-    unroll<0, 2>([&](auto i) THIMBLE_INLINE {
-      constexpr int t = 2 * pair.value + i.value;
-      acc = dot_step<t>(acc, change(Index<t>{}, vandq_u8(v[i.value], bytes(15))), x[0]);
-      acc = dot_step<t>(acc, change(Index<t + 4>{}, vshrq_n_u8(v[i.value], 4)), x[1]);
-    });
+  Bytes v[4];
+  load_four(w, v);
+  unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+    acc = dot_step<t.value>(acc, change(t, vandq_u8(v[t.value], bytes(15))), x[0]);
+    acc = dot_step<t.value>(acc, change(Index<t.value + 4>{}, vshrq_n_u8(v[t.value], 4)), x[1]);
   });
   return acc;
 }
@@ -54,11 +51,10 @@ struct GemvQ8_0 : GemvBlock {
   static constexpr bool kHasMin = false;
   static int32x4_t multiply(const uint8_t* w, const int8x16_t* x, int32x4_t start, Floats& d, Floats&) noexcept {
     d = load_halves(w + 128);
-    unroll<0, 4>([&](auto pair) THIMBLE_INLINE {
-      Bytes v[2];
-      load_two(w + 32 * pair.value, v);
-      start = dot_step<2 * pair.value % 4>(start, v[0], x[pair.value / 2]);
-      start = dot_step<2 * pair.value % 4 + 1>(start, v[1], x[pair.value / 2]);
+    unroll<0, 2>([&](auto half) THIMBLE_INLINE {
+      Bytes v[4];
+      load_four(w + 64 * half.value, v);
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE { start = dot_step<t.value>(start, v[t.value], x[half.value]); });
     });
     return start;
   }
