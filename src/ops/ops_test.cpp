@@ -32,7 +32,8 @@ std::vector<float> random_floats(size_t n, uint32_t seed) {
 
 std::vector<Isa> host_isas() {
   std::vector<Isa> list;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
+  for (const Isa isa :
+       {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::avx512_amx, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
     if (kernels::supports(host_cpu(), isa)) list.push_back(isa);
   }
   return list;

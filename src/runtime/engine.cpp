@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "kernels/kernel_check.h"
 
 namespace thimble {
 
@@ -15,6 +16,10 @@ Engine::Engine(GgufFile gguf, const EngineOptions& options, const Task& task)
   if (tokenizer_.n_vocab() != config().n_vocab) {
     fail(ErrorCode::corrupt, "{}: tokenizer: found {} tokens, expected {}, the rows of token_embd.weight",
          gguf_.source(), tokenizer_.n_vocab(), config().n_vocab);
+  }
+  if (const std::string_view wrong = kernels::wrong_amx_kernel(); !wrong.empty()) {
+    task.say(LogLevel::warning, "AMX of this processor ({}) is not used: {} differs from the scalar kernel",
+             cpu_model_name(), wrong);
   }
   // Last: minutes of packing must not end in an error that was there before.
   model_.use_packed(options.packed != nullptr ? options.packed
