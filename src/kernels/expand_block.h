@@ -35,9 +35,12 @@ THIMBLE_INLINE inline BlockScales two_halves(Reader& in) noexcept {
   return {half_to_floats(both), half_to_floats(shr<16>(both))};
 }
 
-// Bit i of the low four bits of `v` to bit 4 of byte i.
-THIMBLE_INLINE inline Ints spread_fifth_bits(Ints v) noexcept {
-  return bit_and(mul_ints(bit_and(v, splat(15)), splat(0x02040810u)), splat(0x10101010u));
+// The fifth bits of step t, bits 4 t to 4 t + 3 of `high`, as bit 4 of bytes 0 to 3. shifted: high << 4. They are in
+// the upper half of one byte of either, which is repeated, each with the bit of another element.
+template <int kStep>
+THIMBLE_INLINE inline Ints fifth_bits(Ints high, Ints shifted) noexcept {
+  const Ints bytes = repeat_byte<kStep / 2>(kStep % 2 == 1 ? high : shifted);
+  return min_bytes(bit_and(bytes, splat(0x80402010u)), splat(0x10101010u));
 }
 
 // 16 bytes of nibbles at `at`: elements 0..15 are the low ones, 16..31 the high ones.
@@ -55,11 +58,12 @@ THIMBLE_INLINE inline void nibble_steps(Reader& in, size_t at, Sink& sink) noexc
 template <class Reader, class Sink>
 THIMBLE_INLINE inline void nibble_and_bit_steps(Reader& in, size_t at, Sink& sink) noexcept {
   const Ints high = in.dword(at - 4);
+  const Ints shifted = shl<4>(high);
   Ints chunk[4];
   in.chunk(at, chunk);
   unroll<0, 4>([&](auto t) THIMBLE_INLINE {
-    const Ints first = spread_fifth_bits(shr<4 * t.value>(high));
-    const Ints second = spread_fifth_bits(shr<4 * t.value + 16>(high));
+    const Ints first = fifth_bits<t.value>(high, shifted);
+    const Ints second = fifth_bits<t.value + 4>(high, shifted);
     sink.template step<t.value>(bit_or(low_nibbles(chunk[t.value]), first));
     sink.template step<t.value + 4>(bit_or(high_nibbles(chunk[t.value]), second));
   });

@@ -120,6 +120,18 @@ inline Floats half_to_floats(Ints v) noexcept {
   return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
 }
 
+/// Byte kByte of each lane in all its bytes.
+template <int kByte>
+inline Ints repeat_byte(Ints v) noexcept {
+  constexpr int kAll = kByte * 0x01010101;
+  const __m128i index = _mm_setr_epi32(kAll, kAll + 0x04040404, kAll + 0x08080808, kAll + 0x0C0C0C0C);
+  return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(index));
+}
+/// The smaller of each pair of unsigned bytes.
+inline Ints min_bytes(Ints a, Ints b) noexcept {
+  return _mm256_min_epu8(a, b);
+}
+
 /// kLanes half precision numbers, as floats.
 inline Floats load_halves(const uint8_t* p) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

@@ -119,6 +119,18 @@ inline Floats half_to_floats(Ints v) noexcept {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
 }
 
+/// Byte kByte of each lane in all its bytes.
+template <int kByte>
+inline Ints repeat_byte(Ints v) noexcept {
+  constexpr int kAll = kByte * 0x01010101;
+  const __m128i index = _mm_setr_epi32(kAll, kAll + 0x04040404, kAll + 0x08080808, kAll + 0x0C0C0C0C);
+  return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(index));
+}
+/// The smaller of each pair of unsigned bytes.
+inline Ints min_bytes(Ints a, Ints b) noexcept {
+  return _mm512_min_epu8(a, b);
+}
+
 /// kLanes half precision numbers, as floats.
 inline Floats load_halves(const uint8_t* p) noexcept {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

@@ -113,6 +113,19 @@ inline Floats half_to_floats(Ints v) noexcept {
   return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(v)));
 }
 
+/// Byte kByte of each lane in all its bytes.
+template <int kByte>
+inline Ints repeat_byte(Ints v) noexcept {
+  constexpr uint8_t b = kByte;
+  static const uint8_t kIndex[16] = {b,     b,     b,     b,     b + 4,  b + 4,  b + 4,  b + 4,
+                                     b + 8, b + 8, b + 8, b + 8, b + 12, b + 12, b + 12, b + 12};
+  return vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(v), vld1q_u8(kIndex)));
+}
+/// The smaller of each pair of unsigned bytes.
+inline Ints min_bytes(Ints a, Ints b) noexcept {
+  return vreinterpretq_u32_u8(vminq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b)));
+}
+
 /// kLanes half precision numbers, as floats.
 inline Floats load_halves(const uint8_t* p) noexcept {
   return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
