@@ -18,7 +18,7 @@ namespace thimble {
 /// packed are given back.
 enum class PackPolicy {
   none,     // kernels read the layout of the model file
-  memory,   // packed at each load: some 0.2 s per gigabyte and core, and pages that the system can only swap
+  memory,   // packed at each load: about a second per gigabyte and core; pages that can only be swapped
   sidecar,  // packed once into a file that later loads map
 };
 
