@@ -93,6 +93,25 @@ struct Tile {
   }
 };
 
+// x times an orthonormal matrix: Hadamard's, over blocks of the largest power of two that divides n (Sylvester's
+// construction). Queries and keys rotated alike have the same dot products, but no channel of a key stands out, which
+// int8 with one scale per head would pay for with the precision of all others (QuaRot, arXiv 2404.00456; llama.cpp
+// rotates quantized caches too).
+void rotate(float* x, int64_t n) noexcept {
+  const int64_t block = n & -n;
+  for (int64_t half = 1; half < block; half *= 2) {
+    for (int64_t i = 0; i < n; i += 2 * half) {
+      for (int64_t j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b;
+        x[j + half] = a - b;
+      }
+    }
+  }
+  const float scale = 1.0f / std::sqrt(static_cast<float>(block));
+  for (int64_t i = 0; i < n; ++i) x[i] *= scale;
+}
+
 // Queries with the factors of the scores in them: 1 / sqrt(head_dim), and log2(e) because exponentials are powers of 2.
 void load_queries(Tile& tile, const float* q) noexcept {
   const int64_t head_dim = tile.shape.head_dim;
@@ -105,7 +124,9 @@ void load_queries(Tile& tile, const float* q) noexcept {
       std::fill(row + head_dim, row + tile.dim, 0.0f);
     } else {
       int8_t* row = reinterpret_cast<int8_t*>(tile.q) + r * tile.dim;
-      tile.q_scale[r] = tile.backend.vector->quantize_i8(from, row, head_dim) * factor;
+      std::copy(from, from + head_dim, tile.span_sums);  // free until the first block
+      rotate(tile.span_sums, head_dim);
+      tile.q_scale[r] = tile.backend.vector->quantize_i8(tile.span_sums, row, head_dim) * factor;
       std::fill(row + head_dim, row + tile.dim, int8_t{0});
     }
   }
@@ -343,6 +364,7 @@ void store_head(const Backend& backend, const KvLayer& layer, const AttentionSha
   const int64_t row = shape.n_head_kv * shape.head_dim;
   const int64_t start = head * layer.n_ctx;
   alignas(64) uint16_t halves[kKvMaxHeadDim];
+  alignas(64) float rotated[kKvMaxHeadDim];
   auto* bytes = reinterpret_cast<int8_t*>(halves);
   for (int64_t t = 0; t < shape.n_tokens; ++t) {
     const int64_t pos = shape.pos0 + t;
@@ -356,7 +378,9 @@ void store_head(const Backend& backend, const KvLayer& layer, const AttentionSha
     } else {
       auto* keys = static_cast<int8_t*>(layer.k.data) + start * dim;
       auto* values = static_cast<int8_t*>(layer.v.data) + start * dim;
-      layer.k.scales[start + pos] = backend.vector->quantize_i8(k + from, bytes, shape.head_dim);
+      std::copy(k + from, k + from + shape.head_dim, rotated);
+      rotate(rotated, shape.head_dim);
+      layer.k.scales[start + pos] = backend.vector->quantize_i8(rotated, bytes, shape.head_dim);
       for (int64_t d = 0; d < shape.head_dim; ++d) keys[int8_key_index(pos, d, dim)] = bytes[d];
       layer.v.scales[start + pos] = backend.vector->quantize_i8(v + from, bytes, shape.head_dim);
       for (int64_t d = 0; d < shape.head_dim; ++d) values[int8_value_index(pos, d, dim)] = bytes[d];

@@ -78,6 +78,20 @@ double cached(const KvLayer& layer, Part part, int64_t head, int64_t pos, int64_
   return stored(layer, part, head, pos, d, dim) * scale_of(layer, part, head, pos);
 }
 
+// What int8 keys and queries are multiplied by: Hadamard's matrix in blocks of the largest power of two in n, whose
+// element (i, j) is the parity of the bits that i and j share.
+std::vector<double> rotated(const float* x, int64_t n) {
+  const int64_t block = n & -n;
+  std::vector<double> out(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i / block * block; j < i / block * block + block; ++j) {
+      const int sign = __builtin_parityll(static_cast<unsigned long long>(i % block & j % block)) != 0 ? -1 : 1;
+      out[static_cast<size_t>(i)] += sign * static_cast<double>(x[j]) / std::sqrt(static_cast<double>(block));
+    }
+  }
+  return out;
+}
+
 struct Expected {
   std::vector<double> out;
   std::vector<double> rounding;  // how far the rounding of int8 weights may move each output
@@ -86,14 +100,16 @@ struct Expected {
 // Softmax attention in double over what the cache holds; int8 also rounds the query, as attention() documents.
 void naive_row(const AttentionShape& s, const float* query, int64_t kv, int64_t pos, const KvLayer& layer, double* out,
                double* rounding) {
+  std::vector<double> q(query, query + s.head_dim);
+  if (layer.type == KvType::int8) q = rotated(query, s.head_dim);
   double max_q = 0.0;
-  for (int64_t i = 0; i < s.head_dim; ++i) max_q = std::max(max_q, std::abs(static_cast<double>(query[i])));
+  for (const double x : q) max_q = std::max(max_q, std::abs(x));
   const int64_t begin = s.window > 0 ? std::max<int64_t>(0, pos - s.window + 1) : 0;
   std::vector<double> p;
   for (int64_t j = begin; j <= pos; ++j) {
     double dot = 0.0;
     for (int64_t i = 0; i < s.head_dim; ++i) {
-      double x = query[i];
+      double x = q[static_cast<size_t>(i)];
       if (layer.type == KvType::int8) x = std::nearbyint(x * (127.0 / max_q)) * (max_q / 127.0);
       dot += x * cached(layer, Part::key, kv, j, i, s.head_dim);
     }
@@ -291,8 +307,10 @@ TEST_P(Attention, StoreRoundsToHalfAStep) {
   for (const Part part : {Part::key, Part::value}) {
     const auto& x = part == Part::key ? k : v;
     for (int64_t row = 0; row < 6; ++row) {
-      const auto first = x.begin() + row * 24;
-      const auto smaller = [](float a, float b) { return std::abs(a) < std::abs(b); };
+      std::vector<double> want(x.begin() + row * 24, x.begin() + row * 24 + 24);
+      if (part == Part::key && type() == KvType::int8) want = rotated(x.data() + row * 24, 24);
+      const auto first = want.begin();
+      const auto smaller = [](double a, double b) { return std::abs(a) < std::abs(b); };
       const double max = std::abs(*std::max_element(first, first + 24, smaller));
       const double half_step = type() == KvType::int8 ? max / 254.0 * 1.0001 : max * 0x1p-11;
       for (int64_t i = 0; i < 24; ++i) {

@@ -139,7 +139,7 @@ struct KvLayer {
 };
 
 /// Writes k and v [n_tokens, n_head_kv, head_dim] (after rope) to positions pos0.. of the layer; int8 rounds to
-/// scale = max|x| / 127.
+/// scale = max|x| / 127, keys after a rotation that queries undergo too (ops/attention.cpp).
 void store_kv(const Backend& backend, const KvLayer& layer, const float* k, const float* v, int64_t n_tokens,
               int64_t n_head_kv, int64_t head_dim, int64_t pos0) noexcept;
 
