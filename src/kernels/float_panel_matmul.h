@@ -13,40 +13,40 @@
 namespace thimble::kernels {
 namespace {
 
-// Each type reads blocks of 16 bytes of a row: kPerBlock weights.
+// Each type says how many weights 64 bytes of a row hold, and hands those of dword kDword of each row to
+// body(Index, Floats).
 struct PanelF32 {
-  static constexpr size_t kBytes = 16, kFirstDword = 0;
-  static constexpr int kPerBlock = 4;
+  static constexpr size_t kBytes = 64, kFirstDword = 0;
+  static constexpr int kPerLine = 16;
   using Bits = uint32_t;
   static Floats widen(Ints v) noexcept { return as_floats(v); }
-  THIMBLE_INLINE static inline void unpack(const Ints* chunk, Floats* out) noexcept {
-    unroll<0, 4>([&](auto t) THIMBLE_INLINE { out[t.value] = as_floats(chunk[t.value]); });
+  template <int kDword, class Body>
+  THIMBLE_INLINE static inline void unpack(Ints v, const Body& body) noexcept {
+    body(Index<kDword>{}, as_floats(v));
   }
   THIMBLE_INLINE static inline Floats load(const uint8_t* p) noexcept { return as_floats(load_ints_unaligned(p)); }
 };
 struct PanelF16 {
-  static constexpr size_t kBytes = 16, kFirstDword = 0;
-  static constexpr int kPerBlock = 8;
+  static constexpr size_t kBytes = 64, kFirstDword = 0;
+  static constexpr int kPerLine = 32;
   using Bits = uint16_t;
   static Floats widen(Ints v) noexcept { return half_to_floats(v); }
-  THIMBLE_INLINE static inline void unpack(const Ints* chunk, Floats* out) noexcept {
-    unroll<0, 4>([&](auto t) THIMBLE_INLINE {
-      out[2 * t.value] = half_to_floats(chunk[t.value]);
-      out[2 * t.value + 1] = half_to_floats(shr<16>(chunk[t.value]));
-    });
+  template <int kDword, class Body>
+  THIMBLE_INLINE static inline void unpack(Ints v, const Body& body) noexcept {
+    body(Index<2 * kDword>{}, half_to_floats(v));
+    body(Index<2 * kDword + 1>{}, half_to_floats(shr<16>(v)));
   }
   THIMBLE_INLINE static inline Floats load(const uint8_t* p) noexcept { return load_halves(p); }
 };
 struct PanelBf16 {
-  static constexpr size_t kBytes = 16, kFirstDword = 0;
-  static constexpr int kPerBlock = 8;
+  static constexpr size_t kBytes = 64, kFirstDword = 0;
+  static constexpr int kPerLine = 32;
   using Bits = uint16_t;
   static Floats widen(Ints v) noexcept { return as_floats(shl<16>(v)); }
-  THIMBLE_INLINE static inline void unpack(const Ints* chunk, Floats* out) noexcept {
-    unroll<0, 4>([&](auto t) THIMBLE_INLINE {
-      out[2 * t.value] = as_floats(shl<16>(chunk[t.value]));
-      out[2 * t.value + 1] = as_floats(bit_and(chunk[t.value], splat(0xFFFF0000u)));
-    });
+  template <int kDword, class Body>
+  THIMBLE_INLINE static inline void unpack(Ints v, const Body& body) noexcept {
+    body(Index<2 * kDword>{}, as_floats(shl<16>(v)));
+    body(Index<2 * kDword + 1>{}, as_floats(bit_and(v, splat(0xFFFF0000u))));
   }
   THIMBLE_INLINE static inline Floats load(const uint8_t* p) noexcept { return as_floats(shl<16>(load_halfwords(p))); }
 };
@@ -54,15 +54,19 @@ struct PanelBf16 {
 // Weights of kLanes rows, from either layout.
 template <class Type>
 struct StockFloats {
+  static constexpr int kVectorPanels = 2;  // side by side for one column
+  static constexpr int kPerBlock = Type::kPerLine;
   StockReader<Type> in;
   void begin_rows(const MatmulArgs& a, int64_t row) noexcept { in.begin_rows(a, row); }
   // The first element of what follows, of k: decides what to prefetch.
   void begin(int64_t i, int64_t k) noexcept { in.begin_group(i / 8, (k + 7) / 8); }
-  THIMBLE_INLINE inline void block(int64_t i, Floats* out) noexcept {
-    in.begin_block(i / Type::kPerBlock);
-    Ints chunk[4];
-    in.chunk(0, chunk);
-    Type::unpack(chunk, out);
+  // body(j, weights i + j) for j < kPerBlock.
+  template <class Body>
+  THIMBLE_INLINE inline void block(int64_t i, const Body& body) noexcept {
+    in.begin_block(i / kPerBlock);
+    Ints line[16];
+    load_line(in.rows, in.block_at, line);
+    unroll<0, 16>([&](auto t) THIMBLE_INLINE { Type::template unpack<t.value>(line[t.value], body); });
   }
   Floats one(int64_t i) noexcept {
     in.begin_block(0);
@@ -72,18 +76,21 @@ struct StockFloats {
 
 template <class Type>
 struct PackedFloats {
+  static constexpr int kVectorPanels = 4;
+  static constexpr int kPerBlock = 8;
   static constexpr size_t kBytes = sizeof(typename Type::Bits) * kLanes;  // of one element
   const uint8_t* panel = nullptr;
   void begin_rows(const MatmulArgs& a, int64_t row) noexcept {
     panel = reinterpret_cast<const uint8_t*>(a.weights) + static_cast<size_t>(row / kLanes) * a.weight_stride;
   }
   void begin(int64_t, int64_t) noexcept {}
-  THIMBLE_INLINE inline void block(int64_t i, Floats* out) noexcept {
+  template <class Body>
+  THIMBLE_INLINE inline void block(int64_t i, const Body& body) noexcept {
     const uint8_t* from = panel + static_cast<size_t>(i) * kBytes;
-    for (size_t line = 0; line < Type::kPerBlock * kBytes; line += 64) {
+    for (size_t line = 0; line < kPerBlock * kBytes; line += 64) {
       ask_for(reinterpret_cast<uintptr_t>(from) + kBytesAhead + line);
     }
-    unroll<0, Type::kPerBlock>([&](auto j) THIMBLE_INLINE { out[j.value] = Type::load(from + kBytes * j.value); });
+    unroll<0, kPerBlock>([&](auto j) THIMBLE_INLINE { body(j, Type::load(from + kBytes * j.value)); });
   }
   Floats one(int64_t i) noexcept { return Type::load(panel + static_cast<size_t>(i) * kBytes); }
 };
@@ -115,13 +122,11 @@ inline void multiply_float_vector(const MatmulArgs& a, int64_t row) noexcept {
       in[p].begin(begin, a.k);
     }
     int64_t i = begin;
-    for (; i + Type::kPerBlock <= end; i += Type::kPerBlock) {
+    for (; i + Reader::kPerBlock <= end; i += Reader::kPerBlock) {
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) {
-        Floats w[Type::kPerBlock];
-        in[p].block(i, w);
-        unroll<0, Type::kPerBlock>(
-            [&](auto j) THIMBLE_INLINE { sums[p] = fma_floats(w[j.value], splat_float(x[i + j.value]), sums[p]); });
+        in[p].block(
+            i, [&](auto j, Floats w) THIMBLE_INLINE { sums[p] = fma_floats(w, splat_float(x[i + j.value]), sums[p]); });
       }
     }
     for (; i < end; ++i) {
@@ -148,11 +153,9 @@ struct alignas(64) FloatPanels {
 template <class Type, class Reader>
 inline void widen(Reader& in, int64_t begin, int64_t end, float* w) noexcept {
   int64_t i = begin;
-  for (; i + Type::kPerBlock <= end; i += Type::kPerBlock) {
-    Floats block[Type::kPerBlock];
-    in.block(i, block);
-    unroll<0, Type::kPerBlock>(
-        [&](auto j) THIMBLE_INLINE { store_floats(w + (i - begin + j.value) * kLanes, block[j.value]); });
+  for (; i + Reader::kPerBlock <= end; i += Reader::kPerBlock) {
+    float* to = w + (i - begin) * kLanes;
+    in.block(i, [&](auto j, Floats v) THIMBLE_INLINE { store_floats(to + kLanes * j.value, v); });
   }
   for (; i < end; ++i) store_floats(w + (i - begin) * kLanes, in.one(i));
 }
@@ -239,7 +242,10 @@ template <class Type, class Reader>
 inline void multiply_floats(const MatmulArgs& a) noexcept {
   if (a.n_cols == 1) {
     int64_t row = 0;
-    for (; row + 3 * kLanes < a.n_rows; row += 4 * kLanes) multiply_float_vector<Type, Reader, 4>(a, row);
+    constexpr int kPanels = Reader::kVectorPanels;
+    for (; row + (kPanels - 1) * kLanes < a.n_rows; row += kPanels * kLanes) {
+      multiply_float_vector<Type, Reader, kPanels>(a, row);
+    }
     for (; row < a.n_rows; row += kLanes) multiply_float_vector<Type, Reader, 1>(a, row);
     return;
   }

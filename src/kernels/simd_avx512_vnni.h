@@ -161,6 +161,18 @@ inline void ask_for(uintptr_t address) noexcept {
   __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);  // NOLINT(performance-no-int-to-ptr)
 }
 
+// From four neighbouring rows in each 128 bits to dword t of them all in out[t].
+inline void transpose_rows(__m512i a, __m512i b, __m512i c, __m512i d, Ints* out) noexcept {
+  const __m512i ab_low = _mm512_unpacklo_epi32(a, b);
+  const __m512i ab_high = _mm512_unpackhi_epi32(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi32(c, d);
+  const __m512i cd_high = _mm512_unpackhi_epi32(c, d);
+  out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+  out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+  out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+  out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
 /// 16 bytes at offset `at` of every row: out[t] holds dword t of each row. Asks the second-level cache for as many
 /// bytes further on: spread over the work like this, decode from memory is twice as fast as with one burst per panel.
 inline void load_chunk(PanelRows& rows, size_t at, Ints* out) noexcept {
@@ -173,14 +185,22 @@ inline void load_chunk(PanelRows& rows, size_t at, Ints* out) noexcept {
   const __m512i b = rows_apart(rows.row + 1, at);
   const __m512i c = rows_apart(rows.row + 2, at);
   const __m512i d = rows_apart(rows.row + 3, at);
-  const __m512i ab_low = _mm512_unpacklo_epi32(a, b);
-  const __m512i ab_high = _mm512_unpackhi_epi32(a, b);
-  const __m512i cd_low = _mm512_unpacklo_epi32(c, d);
-  const __m512i cd_high = _mm512_unpackhi_epi32(c, d);
-  out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
-  out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
-  out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
-  out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+  transpose_rows(a, b, c, d, out);
+}
+
+/// Four chunks in a row, 64 bytes of every row: out[t] holds dword t of each. A row's bytes are read together: rows of
+/// floats are often a multiple of 4 KiB apart, so their lines push each other out of the first-level cache.
+inline void load_line(PanelRows& rows, size_t at, Ints* out) noexcept {
+  __m512i parts[4][4];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+#pragma GCC unroll 4
+    for (int t = 0; t < 4; ++t) parts[r][t] = rows_apart(rows.row + r, at + 16 * static_cast<size_t>(t));
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < 4; ++t) transpose_rows(parts[0][t], parts[1][t], parts[2][t], parts[3][t], out + 4 * t);
+  for (int line = 0; line < kLanes; ++line) ask_for(rows.ahead + 64 * static_cast<size_t>(line));
+  rows.ahead += 64 * kLanes;
 }
 
 /// How scales are kept in a panel, and pairs (low, high) of 16-bit factors for dot_pairs.
