@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <set>
 #include <system_error>
 
@@ -259,7 +260,7 @@ ThreadPool::Range ThreadPool::share(int thread_index, int64_t n, int64_t grain) 
   const Slot& slot = slots_[static_cast<size_t>(thread_index)];
   const int64_t n_grains = (n + grain - 1) / grain;
   const auto cut = [&](double part) {
-    return std::min(n, grain * static_cast<int64_t>(part * static_cast<double>(n_grains) + 0.5));
+    return std::min(n, grain * static_cast<int64_t>(std::llround(part * static_cast<double>(n_grains))));
   };
   return {cut(slot.speed_before), cut(slot.speed_after)};
 }
