@@ -91,8 +91,7 @@ inline void dot_values(const MixArgs& a, int64_t first, int64_t d, const void* a
   }
 }
 
-// vec_exp2: clamps its argument, splits it and scales by the whole part.
-constexpr float kLeastExponent = -126.0f;
+// vec_exp2: the parts of its argument, and scaling by the whole one.
 inline __m256 whole_part(__m256 x) noexcept {
   return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

@@ -87,8 +87,7 @@ inline void dot_values(const MixArgs& a, int64_t first, int64_t d, const void* a
   for (int i = 0; i < kRows * kVecs; ++i) sums[i] = _mm512_add_epi32(_mm512_slli_epi32(high[i], 7), low[i]);
 }
 
-// vec_exp2: clamps its argument, splits it and scales by the whole part.
-constexpr float kLeastExponent = -160.0f;
+// vec_exp2: the parts of its argument, and scaling by the whole one.
 inline __m512 whole_part(__m512 x) noexcept {
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

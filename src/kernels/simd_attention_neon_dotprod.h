@@ -93,8 +93,7 @@ inline void dot_values(const MixArgs& a, int64_t first, int64_t d, const void* a
   for (int i = 0; i < kRows * kVecs; ++i) sums[i] = vreinterpretq_u32_s32(vaddq_s32(vshlq_n_s32(high[i], 7), low[i]));
 }
 
-// vec_exp2: clamps its argument, splits it and scales by the whole part.
-constexpr float kLeastExponent = -126.0f;
+// vec_exp2: the parts of its argument, and scaling by the whole one.
 inline float32x4_t whole_part(float32x4_t x) noexcept {
   return vrndnq_f32(x);
 }

@@ -94,7 +94,9 @@ inline Vec vec_fma(Vec a, Vec b, Vec c) noexcept {
   return vfmaq_f32(c, a, b);
 }
 inline float vec_sum(Vec v) noexcept {
-  return vaddvq_f32(v);
+  // Halves, then neighbours: the order of the other instruction sets (vaddvq_f32 adds neighbours first).
+  const float32x2_t two = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 inline float vec_largest(Vec v) noexcept {
   return vmaxvq_f32(v);

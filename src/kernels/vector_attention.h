@@ -9,6 +9,7 @@
 
 #include "kernels/ask_ahead.h"
 #include "kernels/vector_kernel.h"
+#include "kernels/vector_sum.h"
 
 namespace thimble::kernels {
 namespace {
@@ -96,7 +97,8 @@ inline void scores_i8_block(const ScoresArgs& a) noexcept {
 // ---- softmax
 
 // 2^x for x <= 0: x = n + r with |r| <= 1/2, then the polynomial of degree 5 with p(0) = 1 whose largest relative error
-// is smallest (4.4e-7, found by Remez exchange). Results below 2^-126 may be zero; NaN stays NaN.
+// is smallest (4.4e-7, found by Remez exchange). Results below 2^-126 are 2^-126; NaN stays NaN.
+constexpr float kLeastExponent = -126.0f;
 inline Vec vec_exp2(Vec x) noexcept {
   const Vec bounded = vec_max(vec_splat(kLeastExponent), x);
   const Vec n = whole_part(bounded);
@@ -141,22 +143,28 @@ inline float soften_keys(SoftmaxRow& row) noexcept {
   const float max = vec_largest(largest);
   const float keep = row.max > -__builtin_inff() ? first_lane(vec_exp2(vec_splat(row.max - max))) : 0.0f;
   const Vec offset = vec_splat(max);
-  Vec sum = zero;
+  Vec sums[kSumVecs];
+#pragma GCC unroll 4
+  for (Vec& sum : sums) sum = zero;
   IntVec largest_bits = int_zero();
-  for (int64_t j = 0; j < row.n; j += kWidth) {
-    const bool all = all_seen(row, j);
-    Vec e = vec_exp2(vec_sub(vec_load(row.scores + j), offset));
-    if (!all) e = keep_seen(row, j, e, zero);
-    sum = vec_add(sum, e);
-    if constexpr (kScaled) {
-      e = vec_mul(e, vec_load(row.v_scale + j));
+  for (int64_t first = 0; first < row.n; first += kSumLanes) {
+#pragma GCC unroll 4
+    for (int t = 0; t < kSumVecs; ++t) {
+      const int64_t j = first + t * kWidth;
+      const bool all = all_seen(row, j);
+      Vec e = vec_exp2(vec_sub(vec_load(row.scores + j), offset));
       if (!all) e = keep_seen(row, j, e, zero);
-      largest_bits = int_max(largest_bits, vec_magnitude_bits(e));
+      sums[t] = vec_add(sums[t], e);
+      if constexpr (kScaled) {
+        e = vec_mul(e, vec_load(row.v_scale + j));
+        if (!all) e = keep_seen(row, j, e, zero);
+        largest_bits = int_max(largest_bits, vec_magnitude_bits(e));
+      }
+      vec_store(row.scores + j, e);
     }
-    vec_store(row.scores + j, e);
   }
   row.max = max;
-  row.sum = row.sum * keep + vec_sum(sum);
+  row.sum = row.sum * keep + total_of(sums);
   const uint32_t bits = int_largest(largest_bits);
   __builtin_memcpy(&row.largest, &bits, sizeof bits);
   return keep;

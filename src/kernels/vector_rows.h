@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/matmul_args.h"
+#include "kernels/vector_sum.h"
 
 namespace thimble::kernels {
 namespace {
@@ -94,11 +95,22 @@ inline void convert_to_f16(const float* x, uint16_t* out, int64_t n) noexcept {
 // ---- elementwise
 
 inline float sum_squares(const float* x, int64_t n) noexcept {
-  Vec sum = vec_splat(0.0f);
-  const auto take = [&](Vec v) { sum = vec_fma(v, v, sum); };
-  over_row(
-      n, [&](int64_t i) { take(vec_load(x + i)); }, [&](int64_t i, int64_t left) { take(vec_load_part(x + i, left)); });
-  return vec_sum(sum);
+  Vec parts[kSumVecs];
+#pragma GCC unroll 4
+  for (Vec& part : parts) part = vec_splat(0.0f);
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+#pragma GCC unroll 4
+    for (int t = 0; t < kSumVecs; ++t) {
+      const Vec v = vec_load(x + i + t * kWidth);
+      parts[t] = vec_fma(v, v, parts[t]);
+    }
+  }
+  for (int t = 0; i < n; ++t, i += kWidth) {
+    const Vec v = n - i >= kWidth ? vec_load(x + i) : vec_load_part(x + i, n - i);
+    parts[t] = vec_fma(v, v, parts[t]);
+  }
+  return total_of(parts);
 }
 
 inline void scale_rows(const float* x, const float* weight, float scale, float* out, int64_t n) noexcept {

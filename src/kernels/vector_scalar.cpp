@@ -1,5 +1,7 @@
-// Reference row operations: scalar, and the specification of the vector kernels of every instruction set.
+// Reference row operations: scalar, and the specification of the vector kernels of every instruction set, which give
+// the same bits: fused multiplications and the order of sums are part of it.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -27,6 +29,24 @@ uint32_t max_magnitude_bits(const float* x, int64_t n) noexcept {
 int nearest_int(float v) noexcept {
   return static_cast<int>(std::bit_cast<uint32_t>(v + 12582912.0f) & 0x007FFFFFu) - 0x00400000;
 }
+
+// 2^n for -126 <= n <= 127.
+float power_of_2(int n) noexcept {
+  return std::bit_cast<float>(static_cast<uint32_t>(n + 127) << 23);
+}
+
+// A sum in sixteen running parts that are added in halves: the order of vector_rows.h, so that every instruction set
+// ends with the same bits.
+struct SumParts {
+  std::array<float, 16> parts{};
+  float& of(int64_t i) noexcept { return parts[static_cast<size_t>(i % 16)]; }
+  float total() noexcept {
+    for (size_t half = 8; half > 0; half /= 2) {
+      for (size_t i = 0; i < half; ++i) parts[i] += parts[i + half];
+    }
+    return parts[0];
+  }
+};
 
 // q [n] and the scale of one block.
 float quantize_one(const float* x, int8_t* q, int64_t n) noexcept {
@@ -83,9 +103,9 @@ void convert_f32_to_f16(const float* x, uint16_t* out, int64_t n) noexcept {
 }
 
 float sum_of_squares(const float* x, int64_t n) noexcept {
-  float sum = 0.0f;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
-  return sum;
+  SumParts parts;
+  for (int64_t i = 0; i < n; ++i) parts.of(i) = std::fma(x[i], x[i], parts.of(i));
+  return parts.total();
 }
 
 void scale_by_weight(const float* x, const float* weight, float scale, float* out, int64_t n) noexcept {
@@ -96,8 +116,39 @@ void add(float* x, const float* y, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
+// e^x as vec_exp in vector_rows.h computes it, step by step.
+float exp_e(float x) noexcept {
+  if (x > 88.37f) return std::numeric_limits<float>::infinity();
+  if (x < -87.33f) return 0.0f;
+  const int n = nearest_int(x * 1.44269504088896341f);
+  const auto whole = static_cast<float>(n);
+  float r = std::fma(whole, -0.693359375f, x);
+  r = std::fma(whole, 2.12194440e-4f, r);
+  float p = 1.9875691500e-4f;
+  p = std::fma(p, r, 1.3981999507e-3f);
+  p = std::fma(p, r, 8.3334519073e-3f);
+  p = std::fma(p, r, 4.1665795894e-2f);
+  p = std::fma(p, r, 1.6666665459e-1f);
+  p = std::fma(p, r, 5.0000001201e-1f);
+  return (std::fma(p, r * r, r) + 1.0f) * power_of_2(n);
+}
+
+// 2^x for x <= 0 as vec_exp2 in vector_attention.h computes it.
+float exp_2(float x) noexcept {
+  const float bounded = x < -126.0f ? -126.0f : x;
+  const int n = nearest_int(bounded);
+  const float r = bounded - static_cast<float>(n);
+  float p = 1.1125701e-3f;
+  p = std::fma(p, r, 9.6662825e-3f);
+  p = std::fma(p, r, 5.5573999e-2f);
+  p = std::fma(p, r, 2.4022351e-1f);
+  p = std::fma(p, r, 6.9314283e-1f);
+  p = std::fma(p, r, 1.0f);
+  return p * power_of_2(n);
+}
+
 void silu_mul(float* gate, const float* up, int64_t n) noexcept {
-  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + exp_e(0.0f - gate[i])) * up[i];
 }
 
 void scores_f16(const ScoresArgs& a) noexcept {
@@ -107,7 +158,7 @@ void scores_f16(const ScoresArgs& a) noexcept {
     for (int64_t j = 0; j < a.n_tiles * kKeyLanes; ++j) {
       const uint16_t* lane = k + j / kKeyLanes * a.dim * kKeyLanes + j % kKeyLanes;
       float dot = 0.0f;
-      for (int64_t d = 0; d < a.dim; ++d) dot += q[i * a.dim + d] * f16_to_f32(lane[d * kKeyLanes]);
+      for (int64_t d = 0; d < a.dim; ++d) dot = std::fma(q[i * a.dim + d], f16_to_f32(lane[d * kKeyLanes]), dot);
       a.scores[i * kKeyBlock + j] = dot;
     }
   }
@@ -129,21 +180,21 @@ void scores_i8(const ScoresArgs& a) noexcept {
 float soften(SoftmaxRow& row) noexcept {
   float max = row.max;
   for (int64_t j = row.begin; j < row.end; ++j) max = std::max(max, row.scores[j]);
-  const float keep = std::exp2(row.max - max);
-  float sum = 0.0f;
+  const float keep = row.max > -std::numeric_limits<float>::infinity() ? exp_2(row.max - max) : 0.0f;
+  SumParts sums;
   uint32_t largest = 0;
   for (int64_t j = 0; j < row.n; ++j) {
     if (j < row.begin || j >= row.end) {
       row.scores[j] = 0.0f;
       continue;
     }
-    row.scores[j] = std::exp2(row.scores[j] - max);
-    sum += row.scores[j];
+    row.scores[j] = exp_2(row.scores[j] - max);
+    sums.of(j) += row.scores[j];
     if (row.v_scale != nullptr) row.scores[j] *= row.v_scale[j];
     largest = std::max(largest, std::bit_cast<uint32_t>(row.scores[j]) & 0x7FFFFFFFu);
   }
   row.max = max;
-  row.sum = row.sum * keep + sum;
+  row.sum = row.sum * keep + sums.total();
   row.largest = std::bit_cast<float>(largest);
   return keep;
 }
@@ -166,7 +217,9 @@ void mix_f16(const MixArgs& a) noexcept {
   for (int64_t i = 0; i < a.n_q; ++i) {
     for (int64_t d = 0; d < a.dim; ++d) {
       float sum = a.out[i * a.dim + d] * a.keep[i];
-      for (int64_t j = 0; j < a.n_keys; ++j) sum += weights[i * kKeyBlock + j] * f16_to_f32(v[j * a.dim + d]);
+      for (int64_t j = 0; j < a.n_keys; ++j) {
+        sum = std::fma(weights[i * kKeyBlock + j], f16_to_f32(v[j * a.dim + d]), sum);
+      }
       a.out[i * a.dim + d] = sum;
     }
   }
@@ -182,7 +235,7 @@ void mix_i8(const MixArgs& a) noexcept {
         sum += weights[i * kKeyBlock + j] * v[(j / 4 * a.dim + d) * 4 + j % 4];
       }
       float& out = a.out[i * a.dim + d];
-      out = out * a.keep[i] + static_cast<float>(sum) * a.weight_scale[i];
+      out = std::fma(static_cast<float>(sum), a.weight_scale[i], out * a.keep[i]);
     }
   }
 }
