@@ -136,9 +136,14 @@ class KernelBench {
   }
 
   void multiply(const std::byte* weights, const Shape& shape) {
+    // One column is a stream of memory for each thread; many are dealt out in items that balance the threads.
     constexpr int64_t kItem = 128;
-    pool_.parallel_for(shape.rows / kItem, 1,
-                       [&](int64_t begin, int64_t end) { multiply_rows(weights, shape, begin * kItem, end * kItem); });
+    const auto rows = [&](int64_t begin, int64_t end) { multiply_rows(weights, shape, begin, end); };
+    if (shape.cols == 1) {
+      pool_.split(shape.rows, 32, rows);
+    } else {
+      pool_.parallel_for(shape.rows / kItem, 1, [&](int64_t begin, int64_t end) { rows(begin * kItem, end * kItem); });
+    }
   }
 
   const MatmulKernel& kernel_;
@@ -172,7 +177,7 @@ int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
   const std::string_view type = argc > 2 ? argv[2] : "";
   const std::string_view isa = argc > 3 ? argv[3] : "";
-  thimble::ThreadPool pool(threads);
+  thimble::ThreadPool pool(threads, {.pin_caller = true});
   Buffers buffers;
   std::printf("%d threads; per kernel from GGUF blocks, then from packed panels\n", threads);
   std::printf("%-26s %15s   %15s   %17s  %s\n", "", "decode GB/s", "cache GB/s/core", "prefill GOP/s", "of peak");
