@@ -235,7 +235,10 @@ class Squeeze {
     engine_options.n_threads = small ? 1 : n_threads_;
     std::vector<std::shared_ptr<const Engine>> out;
     out.reserve(static_cast<size_t>(n_threads_));
-    for (int i = 0; i < (small ? n_threads_ : 1); ++i) out.push_back(Engine::open(c.path, engine_options));
+    for (int i = 0; i < (small ? n_threads_ : 1); ++i) {
+      out.push_back(Engine::open(c.path, engine_options));
+      engine_options.packed = out.front()->model().packed();
+    }
     return out;
   }
 
