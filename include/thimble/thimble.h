@@ -50,8 +50,8 @@ const char* thimble_last_error(void);
 typedef struct thimble_model_options {
   int32_t n_threads;         /* 0: every usable processor */
   const char* chat_template; /* NULL: the model's own */
-  /* Folder for files of packed weights, made when missing: packed once, mapped by later loads, shared by processes. NULL:
-   * weights are packed into memory at each load. */
+  /* Folder for files of packed weights, made when missing: packed once, mapped by later loads, shared by
+   * processes. NULL: weights are packed into memory at each load. */
   const char* packed_folder;
 } thimble_model_options;
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -13,9 +14,8 @@ namespace {
 
 class FakeSysfs {
  public:
-  FakeSysfs() : root_(std::filesystem::path(testing::TempDir()) / fmt::format("sysfs{}", counter_++)) {
-    std::filesystem::remove_all(root_);
-  }
+  // Named by the process: ctest runs each test in one of its own, several at a time.
+  FakeSysfs() : root_(std::filesystem::path(testing::TempDir()) / fmt::format("sysfs_{}_{}", ::getpid(), counter_++)) {}
   ~FakeSysfs() { std::filesystem::remove_all(root_); }
   void put(int id, const std::string& leaf, const std::string& text) const {
     const std::filesystem::path file = root_ / fmt::format("cpu{}", id) / leaf;

@@ -3,6 +3,7 @@
 #include "convert/convert.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -36,7 +37,8 @@ std::vector<float> source_values(const TestFolder& folder, const std::string& na
 class NanoConversion : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    path_ = testing::TempDir() + "/convert_nano.gguf";
+    path_ =
+        testing::TempDir() + "/convert_nano_" + std::to_string(::getpid()) + ".gguf";  // ctest runs several at a time
     convert_hf(std::string(THIMBLE_SOURCE_DIR) + "/models/nano/hf", path_, TensorType::f16);
   }
   static void TearDownTestSuite() { std::filesystem::remove(path_); }
