@@ -12,8 +12,9 @@ two are further apart than TIE.
 Which stock llama.cpp: its AVX2 build ("haswell"), on every machine. With quantized weights activations are rounded to int8, and
 one float that differs in its last bit flips roundings that the layers amplify to the whole int8 noise. Stock's own builds
 therefore disagree: on SmolLM2's Q4_1 file its AVX2 and Zen 4 builds choose different tokens on 6 of these 10 prompts, at gaps up
-to 0.31. A reference must not depend on the machine that CI happens to get. The schemes test only asks that a quantized file loads
-there and speaks alike (TIE_INT8): nano's q5_k_m differs at a gap of 0.077.
+to 0.31. A reference must not depend on the machine that CI happens to get. For quantized files the test therefore asks that they
+load there and speak alike (TIE_INT8): SmolLM2's Q4_1 differs from the AVX2 build on 5 of 10 prompts, at gaps up to 0.32, as far as
+stock's builds do from each other. The strict rule holds for the same weights as F16, where nothing is rounded to int8.
 """
 import json
 import os
@@ -145,7 +146,7 @@ def test_smollm2(peer, folder):
     model = pathlib.Path(fetch("get_model"))
     requests = [{"chat": t} for t in CHATS]
     print("Q4_1:")
-    failures = compare(peer, model, requests)
+    failures = compare(peer, model, requests, TIE_INT8)
     print("the same weights as F16:")
     must(run(os.environ["THIMBLE_GREEDY"], "--float", model, folder / "f16.gguf"))
     return failures + compare(peer, folder / "f16.gguf", requests)
