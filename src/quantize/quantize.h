@@ -4,18 +4,15 @@
 #include <array>
 #include <cstdint>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "calibrate/importance.h"
 #include "format/gguf.h"
 #include "quantize/scheme.h"
 
 namespace thimble {
-
-/// Mean squared activation of each input column, by tensor name. Empty: no importance weighting.
-using Importance = std::unordered_map<std::string, std::vector<float>>;
 
 struct QuantizedTensor {
   std::string name;
