@@ -8,28 +8,11 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "model/logit_divergence.h"
 
 namespace thimble {
 
 namespace {
-
-// log of the sum of exp, as an offset that turns logits into log probabilities.
-double log_normaliser(std::span<const float> logits) noexcept {
-  const float largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float l : logits) sum += static_cast<double>(std::exp(l - largest));
-  return largest + std::log(sum);
-}
-
-// KL(p || q) from p's log probabilities; rounding can make it a hair negative where p and q are equal.
-double divergence(std::span<const float> log_p, std::span<const float> logits, double normaliser) noexcept {
-  double sum = 0;
-  for (size_t i = 0; i < log_p.size(); ++i) {
-    const double log_q = logits[i] - normaliser;
-    sum += static_cast<double>(std::exp(log_p[i])) * (log_p[i] - log_q);
-  }
-  return std::max(sum, 0.0);
-}
 
 struct Chunks {
   std::vector<std::vector<TokenId>> tokens;  // what is fed: BOS in first place where the vocabulary wants it
@@ -229,17 +212,6 @@ double quantile(const std::vector<float>& sorted, double share) noexcept {
 }
 
 }  // namespace
-
-double kl_divergence(std::span<const float> reference_logits, std::span<const float> logits) {
-  if (reference_logits.size() != logits.size() || logits.empty()) {
-    fail(ErrorCode::invalid_argument, "KL divergence: found rows of {} and {} logits, expected equal numbers",
-         reference_logits.size(), logits.size());
-  }
-  const double normaliser = log_normaliser(reference_logits);
-  std::vector<float> log_p;
-  for (const float l : reference_logits) log_p.push_back(static_cast<float>(l - normaliser));
-  return divergence(log_p, logits, log_normaliser(logits));
-}
 
 std::vector<TokenId> tokenize_for_chunks(const Tokenizer& tokenizer, const std::string& text, int64_t n_ctx,
                                          const std::string& source) {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "base/journal.h"
 #include "base/progress.h"
-#include "eval/journal.h"
 #include "runtime/engine.h"
 
 namespace thimble {
@@ -76,8 +76,5 @@ struct ChunkScore {
   std::vector<float> kl;  // of each position; empty without a reference
 };
 FidelityResult summarise(std::span<const ChunkScore> chunks);
-
-/// KL(p || q) in nats of two logit rows of equal length.
-double kl_divergence(std::span<const float> reference_logits, std::span<const float> logits);
 
 }  // namespace thimble

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/progress.h"
-#include "eval/journal.h"
+#include "base/journal.h"
 #include "eval/task.h"
 #include "runtime/engine.h"
 

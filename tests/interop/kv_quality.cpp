@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "eval/fidelity.h"
+#include "model/logit_divergence.h"
 #include "model/model.h"
 #include "runtime/engine.h"
 

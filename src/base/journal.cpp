@@ -1,6 +1,6 @@
 // Durability: a line is in the kernel when write() returns, which outlives a killed process; fsync per line would only
 // guard against power loss and costs milliseconds per item.
-#include "eval/journal.h"
+#include "base/journal.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -1,4 +1,4 @@
-#include "eval/journal.h"
+#include "base/journal.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
