@@ -1,6 +1,7 @@
 // Binds the weights of a GGUF to a Model.
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 #include <utility>
@@ -62,6 +63,48 @@ void Model::use_packed(std::shared_ptr<const PackedWeights> packed) {
   bind(output_);
   for (LayerWeights& layer : layers_) {
     for (ops::Weight* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) bind(*w);
+  }
+}
+
+// Tensors do not overlap: where its data begins says which one a weight is.
+ops::Weight* Model::weight_of(const TensorView& view) noexcept {
+  const std::byte* data = view.data.data();
+  if (output_.view.data.data() == data) return &output_;
+  for (LayerWeights& layer : layers_) {
+    for (ops::Weight* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      if (w->view.data.data() == data) return w;
+    }
+  }
+  return nullptr;
+}
+
+const NamedMatrix* Model::find_matrix(std::string_view name) const noexcept {
+  const auto found = std::find_if(matrices_.begin(), matrices_.end(), [&](const auto& m) { return m.name == name; });
+  return found == matrices_.end() ? nullptr : &*found;
+}
+
+const TensorView& Model::matrix(std::string_view name) const {
+  if (name == "token_embd.weight") return token_embedding_;
+  const NamedMatrix* found = find_matrix(name);
+  if (found == nullptr) fail(ErrorCode::not_found, "model: no matrix {}", name);
+  return found->view;
+}
+
+void Model::replace_matrix(std::string_view name, const TensorView& view) {
+  const TensorView old = matrix(name);
+  if (view.ne != old.ne || view.data.size() != row_bytes(view.type, static_cast<uint64_t>(view.ne[0])).value_or(0) *
+                                                   static_cast<uint64_t>(view.n_rows())) {
+    fail(ErrorCode::invalid_argument, "model: matrix {}: found a replacement of {} x {} in {} bytes, expected {} x {}",
+         name, view.ne[0], view.ne[1], view.data.size(), old.ne[0], old.ne[1]);
+  }
+  if (packed_ != nullptr) {
+    fail(ErrorCode::invalid_argument, "model: matrix {} cannot be replaced while weights are packed", name);
+  }
+  const ops::Weight bound = ops::prepare_weight(view, isa_);
+  if (ops::Weight* weight = weight_of(old); weight != nullptr) *weight = bound;
+  if (name == "token_embd.weight") token_embedding_ = view;
+  for (NamedMatrix& m : matrices_) {
+    if (m.name == name) m.view = view;
   }
 }
 

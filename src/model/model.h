@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "format/gguf.h"
@@ -67,11 +68,21 @@ class Model {
   /// From now on multiplies by `packed`, made for plan_packing(matrices(), isa()), where it has a matrix; null: by the
   /// layout of the file. Not while a forward pass runs.
   void use_packed(std::shared_ptr<const PackedWeights> packed);
+  /// From now on reads `view` where it read matrix `name`, as head and as embedding where it is both: for measuring
+  /// what a change of one weight does. The data must outlive the model or the next replacement. Not while a forward
+  /// pass runs. Errors: not_found; invalid_argument for another shape, or when weights are packed (panels have the old
+  /// values); unsupported when no kernel multiplies by the type. Nothing has changed after an error.
+  void replace_matrix(std::string_view name, const TensorView& view);
+  /// What is read now for matrix or embedding `name`. Errors: not_found.
+  const TensorView& matrix(std::string_view name) const;
   /// Null when there are none.
   const std::shared_ptr<const PackedWeights>& packed() const noexcept { return packed_; }
 
  private:
   friend class ForwardPass;
+  const NamedMatrix* find_matrix(std::string_view name) const noexcept;
+  ops::Weight* weight_of(const TensorView& view) noexcept;
+
   ModelConfig config_;
   kernels::Isa isa_;
   TensorView token_embedding_;
