@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "base/progress.h"
 #include "base/journal.h"
+#include "base/progress.h"
 #include "eval/task.h"
 #include "runtime/engine.h"
 

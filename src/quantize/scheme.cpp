@@ -12,6 +12,12 @@
 
 namespace thimble {
 
+// Dimensions above the last one that is larger than 1 do not count, as in ggml_n_dims.
+bool is_quantizable(const TensorShape& tensor) noexcept {
+  const bool matrix = tensor.ne[1] > 1 || tensor.ne[2] > 1 || tensor.ne[3] > 1;
+  return matrix && tensor.name.ends_with("weight") && tensor.name.find("_norm.weight") == std::string_view::npos;
+}
+
 namespace {
 
 enum class Mix { f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_1, q4_k_m, q4_k_s, iq4_nl, q4_0, iq4_xs, q3_k_m, q2_k };
@@ -48,12 +54,6 @@ Category category_of(std::string_view name) noexcept {
   if (has("attn_output.weight")) return Category::attn_output;
   if (has("ffn_down")) return Category::ffn_down;
   return Category::other;
-}
-
-// Dimensions above the last one that is larger than 1 do not count, as in ggml_n_dims.
-bool is_quantizable(const TensorShape& tensor) noexcept {
-  const bool matrix = tensor.ne[1] > 1 || tensor.ne[2] > 1 || tensor.ne[3] > 1;
-  return matrix && tensor.name.ends_with("weight") && tensor.name.find("_norm.weight") == std::string_view::npos;
 }
 
 // "blk.12.attn_v.weight" -> 12; -1 outside the layers.

@@ -56,6 +56,9 @@ struct TensorShape {
   TensorType source_type;
 };
 
+/// True for the tensors that schemes quantize: weights of two dimensions and more that are no norms.
+bool is_quantizable(const TensorShape& tensor) noexcept;
+
 struct TypeChoice {
   TensorType type;
   std::string reason;  // "scheme", "rule blk.0.*", "scheme; fallback: 576 columns are no multiple of 256", "kept: ..."
