@@ -104,8 +104,9 @@ class Calibration {
   /// (values that are not finite, a negative diagonal), resource_exhausted.
   SecondMoment second_moment(std::string_view weight_name) const;
 
-  /// A view of the mapping, valid as long as this object; zero rows when there are none.
-  HeldOut heldout(std::string_view weight_name) const noexcept;
+  /// A view of the mapping, valid as long as this object; zero rows when there are none. Errors: corrupt (values that
+  /// are not finite).
+  HeldOut heldout(std::string_view weight_name) const;
 
   /// How often each row of the token embedding was looked up, held-out samples left out: [n_vocab], or empty. The
   /// expected error of a quantized embedding is that of its rows weighted by these; rows at zero were never touched.

@@ -71,37 +71,62 @@ ForwardPass::ForwardPass(const Model& model, ThreadPool& pool, int64_t n_batch, 
 
 ForwardPass::~ForwardPass() = default;
 
-// Attention of `n` tokens, added to the residual stream of the last `n_out` of them (all of them but in the last
-// layer).
-void ForwardPass::attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept {
+void ForwardPass::project_qkv(const LayerWeights& w, const float* x, int64_t n, const InputTap* tap) noexcept {
   const ModelConfig& c = model_->config_;
-  const LayerWeights& w = model_->layers_[layer_index];
   ForwardScratch& s = *scratch_;
-  const ops::KvLayer& kv = cache.layer(static_cast<int64_t>(layer_index));
-  ops::rms_norm(backend_, s.x.data(), w.attn_norm, s.h.data(), n, c.n_embd, c.rms_eps);
+  ops::rms_norm(backend_, x, w.attn_norm, s.h.data(), n, c.n_embd, c.rms_eps);
+  if (tap != nullptr) (*tap)(MatmulInput::qkv, s.h.data(), n, c.n_embd);
   const ops::MatmulOutput qkv[] = {
       {&w.q, s.q.data(), w.q_bias}, {&w.k, s.k.data(), w.k_bias}, {&w.v, s.v.data(), w.v_bias}};
   ops::matmul(backend_, qkv, s.h.data(), n, s.activations);
-  ops::rope(backend_, s.rope, s.rotations, s.q.data(), n, c.n_head, c.head_dim);
-  ops::rope(backend_, s.rope, s.rotations, s.k.data(), n, c.n_head_kv, c.head_dim);
-  ops::store_kv(backend_, kv, s.k.data(), s.v.data(), n, c.n_head_kv, c.head_dim, pos0);
-  if (n_out == 0) return;
-  const int64_t skipped = n - n_out;
-  const ops::AttentionShape shape = {n_out, c.n_head, c.n_head_kv, c.head_dim, pos0 + skipped, c.sliding_window};
-  ops::attention(backend_, shape, s.q.data() + skipped * c.n_embd_q(), kv, s.attended.data(), s.attention);
-  const ops::MatmulOutput out[] = {{&w.o, s.h.data()}};
-  ops::matmul(backend_, out, s.attended.data(), n_out, s.activations);
-  ops::add(backend_, s.x.data() + skipped * c.n_embd, s.h.data(), n_out * c.n_embd);
 }
 
-void ForwardPass::ffn_block(size_t layer_index, float* x, int64_t n) noexcept {
+// Results go to s.attended from row part.first on.
+void ForwardPass::attend(const ops::KvLayer& kv, Part part, int64_t pos0) noexcept {
   const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
+  float* const q = s.q.data() + part.first * c.n_embd_q();
+  float* const k = s.k.data() + part.first * c.n_embd_kv();
+  const float* const v = s.v.data() + part.first * c.n_embd_kv();
+  ops::rope(backend_, s.rope, s.rotations, q, part.n, c.n_head, c.head_dim);
+  ops::rope(backend_, s.rope, s.rotations, k, part.n, c.n_head_kv, c.head_dim);
+  ops::store_kv(backend_, kv, k, v, part.n, c.n_head_kv, c.head_dim, pos0);
+  if (part.n_out == 0) return;
+  const int64_t skipped = part.n - part.n_out;
+  const ops::AttentionShape shape = {part.n_out, c.n_head, c.n_head_kv, c.head_dim, pos0 + skipped, c.sliding_window};
+  float* const out = s.attended.data() + part.first * c.n_embd_q();
+  ops::attention(backend_, shape, q + skipped * c.n_embd_q(), kv, out, s.attention);
+}
+
+// The first n rows of s.attended, added to x.
+void ForwardPass::project_attended(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept {
+  const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
+  if (tap != nullptr) (*tap)(MatmulInput::attn_output, s.attended.data(), n, c.n_embd_q());
+  const ops::MatmulOutput out[] = {{&w.o, s.h.data()}};
+  ops::matmul(backend_, out, s.attended.data(), n, s.activations);
+  ops::add(backend_, x, s.h.data(), n * c.n_embd);
+}
+
+// Attention of `n` tokens, added to the residual stream of the last `n_out` of them (all of them but in the last
+// layer).
+void ForwardPass::attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept {
   const LayerWeights& w = model_->layers_[layer_index];
   ForwardScratch& s = *scratch_;
+  project_qkv(w, s.x.data(), n, nullptr);
+  attend(cache.layer(static_cast<int64_t>(layer_index)), {0, n, n_out}, pos0);
+  if (n_out > 0) project_attended(w, s.x.data() + (n - n_out) * model_->config_.n_embd, n_out, nullptr);
+}
+
+void ForwardPass::ffn_block(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept {
+  const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
   ops::rms_norm(backend_, x, w.ffn_norm, s.h.data(), n, c.n_embd, c.rms_eps);
+  if (tap != nullptr) (*tap)(MatmulInput::gate_up, s.h.data(), n, c.n_embd);
   const ops::MatmulOutput gate_up[] = {{&w.gate, s.gate.data()}, {&w.up, s.up.data()}};
   ops::matmul(backend_, gate_up, s.h.data(), n, s.activations);
   ops::silu_mul(backend_, s.gate.data(), s.up.data(), n * c.n_ff);
+  if (tap != nullptr) (*tap)(MatmulInput::ffn_down, s.gate.data(), n, c.n_ff);
   const ops::MatmulOutput down[] = {{&w.down, s.h.data()}};
   ops::matmul(backend_, down, s.gate.data(), n, s.activations);
   ops::add(backend_, x, s.h.data(), n * c.n_embd);
@@ -115,7 +140,8 @@ void ForwardPass::layers(std::span<const int32_t> tokens, int64_t pos0, KvCache&
   for (size_t i = 0; i < model_->layers_.size(); ++i) {
     const int64_t n_out = i + 1 == model_->layers_.size() ? n_last : n;
     attention_block(i, n, n_out, pos0, cache);
-    if (n_out > 0) ffn_block(i, scratch_->x.data() + (n - n_out) * model_->config_.n_embd, n_out);
+    float* const x = scratch_->x.data() + (n - n_out) * model_->config_.n_embd;
+    if (n_out > 0) ffn_block(model_->layers_[i], x, n_out, nullptr);
   }
 }
 
@@ -142,6 +168,36 @@ std::span<const float> ForwardPass::run(std::span<const int32_t> tokens, int64_t
   const ops::MatmulOutput head[] = {{&model_->output_, s.logits.data()}};
   ops::matmul(backend_, head, s.h.data(), n_last, s.activations);
   return {s.logits.data(), n_logits};
+}
+
+void ForwardPass::embed(std::span<const int32_t> tokens, float* x) noexcept {
+  ops::get_rows(backend_, model_->token_embedding_, tokens, x);
+}
+
+void ForwardPass::run_layer(int64_t layer, std::span<const int64_t> lengths, float* x, KvCache& cache,
+                            InputTap tap) noexcept {
+  const LayerWeights& w = model_->layers_[static_cast<size_t>(layer)];
+  int64_t n = 0, longest = 0;
+  for (const int64_t length : lengths) {
+    n += length;
+    longest = std::max(longest, length);
+  }
+  // Every sequence starts at position 0, so all share the first rows of one table.
+  scratch_->rotations.fill(backend_, scratch_->rope, longest, 0);
+  project_qkv(w, x, n, &tap);
+  int64_t first = 0;
+  for (const int64_t length : lengths) {
+    attend(cache.layer(0), {first, length, length}, 0);
+    first += length;
+  }
+  project_attended(w, x, n, &tap);
+  ffn_block(w, x, n, &tap);
+}
+
+void ForwardPass::show_output_input(const float* x, int64_t n, InputTap tap) noexcept {
+  const ModelConfig& c = model_->config_;
+  ops::rms_norm(backend_, x, model_->output_norm_, scratch_->h.data(), n, c.n_embd, c.rms_eps);
+  tap(MatmulInput::output, scratch_->h.data(), n, c.n_embd);
 }
 
 uint64_t ForwardPass::scratch_bytes() const noexcept {

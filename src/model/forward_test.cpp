@@ -76,6 +76,59 @@ TEST(Forward, LlamaEqualsTheReference) {
   expect_like_reference(tiny_config());
 }
 
+// Two sequences side by side, layer by layer, against run() over each alone: the same numbers, bit for bit.
+TEST(Forward, OneLayerAtATimeEqualsTheWholeModel) {
+  for (const char* architecture : {"llama", "qwen2"}) {
+    for (const int n_threads : {1, 3}) {
+      const ModelConfig config = tiny_config(architecture);
+      Runner runner(config, TensorType::f16, false, {}, n_threads);
+      ForwardPass forward(runner.model, runner.pool, 32, 64);
+      ModelConfig one_layer = config;
+      one_layer.n_layer = 1;
+      KvCache cache(one_layer, ops::KvType::f16, 64);
+      std::vector<int32_t> tokens(kTokens.begin(), kTokens.end());
+      tokens.insert(tokens.end(), kTokens.rbegin() + 3, kTokens.rend());
+      const std::vector<int64_t> lengths = {static_cast<int64_t>(kTokens.size()),
+                                            static_cast<int64_t>(tokens.size() - kTokens.size())};
+      std::vector<float> x(tokens.size() * static_cast<size_t>(config.n_embd));
+      std::vector<std::pair<MatmulInput, int64_t>> seen;
+      const auto tap = [&](MatmulInput which, const float*, int64_t n_tokens, int64_t n_in) {
+        EXPECT_EQ(n_tokens, static_cast<int64_t>(tokens.size()));
+        seen.emplace_back(which, n_in);
+      };
+      forward.embed(tokens, x.data());
+      for (int64_t i = 0; i < config.n_layer; ++i) forward.run_layer(i, lengths, x.data(), cache, tap);
+      std::vector<float> head;
+      forward.show_output_input(x.data(), static_cast<int64_t>(tokens.size()),
+                                [&](MatmulInput which, const float* h, int64_t n_tokens, int64_t n_in) {
+                                  tap(which, h, n_tokens, n_in);
+                                  head.assign(h, h + n_tokens * n_in);
+                                });
+      using Seen = std::pair<MatmulInput, int64_t>;
+      const std::vector<Seen> layer = {{MatmulInput::qkv, config.n_embd},
+                                       {MatmulInput::attn_output, config.n_embd_q()},
+                                       {MatmulInput::gate_up, config.n_embd},
+                                       {MatmulInput::ffn_down, config.n_ff}};
+      std::vector<Seen> want;
+      for (int64_t i = 0; i < config.n_layer; ++i) want.insert(want.end(), layer.begin(), layer.end());
+      want.emplace_back(MatmulInput::output, config.n_embd);
+      EXPECT_EQ(seen, want);
+
+      std::vector<float> got(tokens.size() * static_cast<size_t>(config.n_vocab)), expected;
+      ops::ActivationBuffer activations(static_cast<int64_t>(tokens.size()), config.n_embd);
+      const ops::MatmulOutput output[] = {{&runner.model.output(), got.data()}};
+      ops::matmul(ops::make_backend(runner.pool, runner.model.isa()), output, head.data(),
+                  static_cast<int64_t>(tokens.size()), activations);
+      const std::span<const int32_t> all = tokens;
+      for (const auto part : {all.first(kTokens.size()), all.subspan(kTokens.size())}) {
+        const auto logits = runner.logits(part, part.size());
+        expected.insert(expected.end(), logits.begin(), logits.end());
+      }
+      EXPECT_EQ(got, expected);
+    }
+  }
+}
+
 TEST(Forward, LlamaWithBiasesEqualsTheReference) {
   ModelConfig config = tiny_config();
   config.has_qkv_bias = true;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "format/gguf.h"
 #include "model/model_config.h"
 #include "ops/ops.h"
@@ -99,6 +100,13 @@ class Model {
 /// Which positions get logits. `none` only fills the cache: for all chunks of a prompt but the last one.
 enum class LogitsFor { none, last, all };
 
+/// Inputs of matrix products that can be watched: what q, k and v share; what o gets; what gate and up share; what down
+/// gets; what the output head gets.
+enum class MatmulInput { qkv, attn_output, gate_up, ffn_down, output };
+
+/// Sees x [n_tokens, n_in], the input of the matrices of `which`, before they are multiplied. Must not throw.
+using InputTap = FunctionRef<void(MatmulInput which, const float* x, int64_t n_tokens, int64_t n_in)>;
+
 /// One worker's buffers for running a model: n_batch tokens at most per call.
 class ForwardPass {
  public:
@@ -115,12 +123,31 @@ class ForwardPass {
   /// Errors: resource_exhausted (`all` only; nothing was computed).
   std::span<const float> run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, LogitsFor logits_for);
 
+  // The model one layer at a time over a residual stream x [n, n_embd] of the caller's, so that a layer sees all data
+  // before the next one is touched: embed(), run_layer(0) .. run_layer(n_layer - 1), show_output_input(). n is at most
+  // n_batch. The numbers are those of run().
+
+  /// x = embeddings of `tokens` (ids in range).
+  void embed(std::span<const int32_t> tokens, float* x) noexcept;
+  /// Runs layer `layer` over sequences of `lengths` tokens that lie one after the other in x, each from position 0 and
+  /// at most n_ctx long. Keys and values go through layer 0 of `cache`, which may be of a model with one layer.
+  void run_layer(int64_t layer, std::span<const int64_t> lengths, float* x, KvCache& cache, InputTap tap) noexcept;
+  /// Shows the tap what the output head would get of x, of n tokens.
+  void show_output_input(const float* x, int64_t n, InputTap tap) noexcept;
+
   /// Bytes of activation memory held.
   uint64_t scratch_bytes() const noexcept;
 
  private:
+  // Tokens of a chunk: n of them from `first`; the last n_out of these are queries.
+  struct Part {
+    int64_t first, n, n_out;
+  };
+  void project_qkv(const LayerWeights& w, const float* x, int64_t n, const InputTap* tap) noexcept;
+  void attend(const ops::KvLayer& kv, Part part, int64_t pos0) noexcept;
+  void project_attended(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept;
   void attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept;
-  void ffn_block(size_t layer_index, float* x, int64_t n) noexcept;
+  void ffn_block(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept;
   void layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept;
 
   const Model* model_;

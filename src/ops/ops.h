@@ -78,6 +78,27 @@ struct MatmulOutput {
 void matmul(const Backend& backend, std::span<const MatmulOutput> outputs, const float* x, int64_t n_tokens,
             ActivationBuffer& scratch) noexcept;
 
+/// Upper triangle of a symmetric matrix [n, n], row after row without what is left of the diagonal.
+constexpr int64_t triangle_size(int64_t n) noexcept {
+  return n * (n + 1) / 2;
+}
+/// Where row i of it begins, with its diagonal element.
+constexpr int64_t triangle_row(int64_t n, int64_t i) noexcept {
+  return i * n - i * (i - 1) / 2;
+}
+
+/// Floats of scratch that add_gram() needs.
+size_t gram_scratch_floats(const Backend& backend) noexcept;
+
+/// h += x^T x of a chunk of rows, given transposed: x_t [n, n_tokens]; h the upper triangle, triangle_size(n) doubles.
+/// A chunk's products are summed as floats, in one order whatever the threads; chunks as doubles. `scratch`
+/// [gram_scratch_floats].
+void add_gram(const Backend& backend, const float* x_t, int64_t n, int64_t n_tokens, double* h,
+              float* scratch) noexcept;
+
+/// out [n, n_rows] = transpose of x [n_rows, n].
+void transpose(const Backend& backend, const float* x, int64_t n_rows, int64_t n, float* out) noexcept;
+
 /// Decodes row `ids[t]` of `table` (embedding, [n_vocab, n_embd]) into out [n_tokens, n_embd]. Ids must be in range.
 void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out) noexcept;
 
