@@ -84,7 +84,8 @@ void add_quantize(CLI::App& app, Context& context) {
   verb->add_option("IN", options->input, "GGUF of f32, f16 or bf16, or the first part of a split set")->required();
   verb->add_option("OUT", options->output, "GGUF to write; not needed with --dry-run");
   verb->add_option("--scheme", options->scheme,
-                   "f16 q8_0 q6_k q5_k_m q5_k_s q4_1 q4_k_m q4_k_s iq4_nl q4_0 iq4_xs q3_k_m q2_k");
+                   "f16 q8_0 q6_k q5_k_m q5_k_s q4_1 q4_k_m q4_k_s iq4_nl q4_0 iq4_xs q3_k_m q2_k; and, not for stock "
+                   "llama.cpp, i5_g64 i5_g128 i4_g64 i4_g128");
   verb->add_option("--recipe", options->recipe, "TOML file with a scheme and rules, see recipes/");
   verb->add_flag("--hot-weights", options->hot_weights, "keep token embedding and output head at f16");
   verb->add_option("--rule", options->rules, "GLOB=TYPE for tensors whose name matches; may be repeated, first wins")

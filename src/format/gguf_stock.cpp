@@ -125,8 +125,7 @@ void check_tensors(const GgufFile& file, Obstacles* obstacles) {
   const std::string_view architecture = text_value(file, "general.architecture");
   const bool knows_names = architecture == "llama" || architecture == "qwen2";
   for (const GgufTensor& tensor : file.tensors()) {
-    const auto id = static_cast<uint32_t>(tensor.view.type);
-    if (id >= 1000) {
+    if (traits(tensor.view.type).is_own()) {
       obstacles->add("tensor '{}' has Thimble's own type {}", printable(tensor.name), traits(tensor.view.type).name);
     }
     if (tensor.name.size() > kStockMaxNameBytes) {

@@ -2,7 +2,8 @@
 //
 // Activations come in three layouts:
 //   f32       n_cols rows of k floats (F32, F16 and BF16 weights)
-//   q8_block  rows of ActivationGroup, one scale per 32 values (Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL weights)
+//   q8_block  rows of ActivationGroup, one scale per 32 values (Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, I4_G* and I5_G*
+//             weights)
 //   q8_super  rows of ActivationGroup, one scale per 256 values (K-quants and IQ4_XS)
 // Values are rounded like ggml's Q8_0 and Q8_K: q = nearest_even(x * 127 / max|x|), so that results follow stock
 // llama.cpp; the scale stays a float (ggml's Q8_0 rounds it to f16, which costs accuracy and saves nothing here).

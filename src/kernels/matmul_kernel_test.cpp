@@ -28,6 +28,10 @@ std::vector<size_t> half_fields(TensorType type) {
   switch (type) {
     case TensorType::q4_1:
     case TensorType::q5_1:
+    case TensorType::i4_g64:
+    case TensorType::i4_g128:
+    case TensorType::i5_g64:
+    case TensorType::i5_g128:
     case TensorType::q4_k:
     case TensorType::q5_k:
       return {0, 2};

@@ -60,6 +60,41 @@ void matmul_block_scalar(const MatmulArgs& a) noexcept {
   }
 }
 
+// Group types, of `n` blocks of 32 each: acc += d * sum(dx dot) + m * sum(dx sum of x), group after group; the products
+// of the blocks are added one after the other, the sums of x in pairs.
+template <typename Block>
+void matmul_group_scalar(const MatmulArgs& a) noexcept {
+  constexpr int kSubs = Block::kElems / 32;
+  for (int64_t r = 0; r < a.n_rows; ++r) {
+    for (int64_t c = 0; c < a.n_cols; ++c) a.out[static_cast<size_t>(c) * a.out_stride + static_cast<size_t>(r)] = 0.0f;
+    const std::byte* row = a.weights + static_cast<size_t>(r) * a.weight_stride;
+    for (int64_t b = 0; b < a.k / Block::kElems; ++b) {
+      const Block w = load_block<Block>(row, b);
+      int q[Block::kElems];
+      for (int e = 0; e < Block::kElems; ++e) q[e] = group_code(w, e);
+      const float d = f16_to_f32(w.d);
+      const float m = f16_to_f32(w.m);
+      for (int64_t c = 0; c < a.n_cols; ++c) {
+        const ActivationGroup& x = activation_row(a, c)[b * Block::kElems / 256];
+        const int first = static_cast<int>(b * Block::kElems % 256);
+        float dots = 0.0f;
+        float sums[4] = {};
+        for (int s = 0; s < kSubs; ++s) {
+          int dot = 0;
+          for (int i = 0; i < 32; ++i) dot += q[32 * s + i] * x.q[first + 32 * s + i];
+          const int at = first / 32 + s;
+          const float scaled = x.d[at] * static_cast<float>(dot);
+          dots = s == 0 ? scaled : dots + scaled;
+          sums[s] = x.d[at] * static_cast<float>(x.sums[2 * at] + x.sums[2 * at + 1]);
+        }
+        const float sum = kSubs == 2 ? sums[0] + sums[1] : (sums[0] + sums[1]) + (sums[2] + sums[3]);
+        float& acc = a.out[static_cast<size_t>(c) * a.out_stride + static_cast<size_t>(r)];
+        acc += d * dots + m * sum;
+      }
+    }
+  }
+}
+
 // Super-block types: acc += dx * (d * sum(scale q x) - dmin * sum(min x)), super-block after super-block.
 template <typename Block, void (*unpack)(const Block&, UnpackedSuper&) noexcept>
 void matmul_super_scalar(const MatmulArgs& a) noexcept {

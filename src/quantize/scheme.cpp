@@ -20,7 +20,7 @@ bool is_quantizable(const TensorShape& tensor) noexcept {
 
 namespace {
 
-enum class Mix { f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_1, q4_k_m, q4_k_s, iq4_nl, q4_0, iq4_xs, q3_k_m, q2_k };
+enum class Mix { f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_1, q4_k_m, q4_k_s, iq4_nl, q4_0, iq4_xs, q3_k_m, q2_k, group };
 
 struct Scheme {
   Mix mix;
@@ -28,13 +28,29 @@ struct Scheme {
   uint32_t file_type;  // LLAMA_FTYPE of llama.h
 };
 
-constexpr std::string_view kNames[] = {"f16",    "q8_0",   "q6_k", "q5_k_m", "q5_k_s", "q4_1", "q4_k_m",
-                                       "q4_k_s", "iq4_nl", "q4_0", "iq4_xs", "q3_k_m", "q2_k"};
+// LLAMA_FTYPE_GUESSED, "not specified in the model file": the schemes of our own types have no number there.
+constexpr uint32_t kOwnFileType = 1024;
+
+constexpr std::string_view kNames[] = {"f16",     "q8_0",   "q6_k",    "q5_k_m", "q5_k_s", "i5_g64",
+                                       "i5_g128", "q4_1",   "q4_k_m",  "q4_k_s", "iq4_nl", "q4_0",
+                                       "i4_g64",  "iq4_xs", "i4_g128", "q3_k_m", "q2_k"};
 constexpr Scheme kSchemes[] = {
-    {Mix::f16, TensorType::f16, 1},      {Mix::q8_0, TensorType::q8_0, 7},      {Mix::q6_k, TensorType::q6_k, 18},
-    {Mix::q5_k_m, TensorType::q5_k, 17}, {Mix::q5_k_s, TensorType::q5_k, 16},   {Mix::q4_1, TensorType::q4_1, 3},
-    {Mix::q4_k_m, TensorType::q4_k, 15}, {Mix::q4_k_s, TensorType::q4_k, 14},   {Mix::iq4_nl, TensorType::iq4_nl, 25},
-    {Mix::q4_0, TensorType::q4_0, 2},    {Mix::iq4_xs, TensorType::iq4_xs, 30}, {Mix::q3_k_m, TensorType::q3_k, 12},
+    {Mix::f16, TensorType::f16, 1},
+    {Mix::q8_0, TensorType::q8_0, 7},
+    {Mix::q6_k, TensorType::q6_k, 18},
+    {Mix::q5_k_m, TensorType::q5_k, 17},
+    {Mix::q5_k_s, TensorType::q5_k, 16},
+    {Mix::group, TensorType::i5_g64, kOwnFileType},
+    {Mix::group, TensorType::i5_g128, kOwnFileType},
+    {Mix::q4_1, TensorType::q4_1, 3},
+    {Mix::q4_k_m, TensorType::q4_k, 15},
+    {Mix::q4_k_s, TensorType::q4_k, 14},
+    {Mix::iq4_nl, TensorType::iq4_nl, 25},
+    {Mix::q4_0, TensorType::q4_0, 2},
+    {Mix::group, TensorType::i4_g64, kOwnFileType},
+    {Mix::iq4_xs, TensorType::iq4_xs, 30},
+    {Mix::group, TensorType::i4_g128, kOwnFileType},
+    {Mix::q3_k_m, TensorType::q3_k, 12},
     {Mix::q2_k, TensorType::q2_k, 10},
 };
 static_assert(std::size(kNames) == std::size(kSchemes));
@@ -203,6 +219,14 @@ TensorType fallback_of(TensorType type) noexcept {
       return TensorType::q5_1;
     case TensorType::q6_k:
       return TensorType::q8_0;
+    case TensorType::i4_g128:
+      return TensorType::i4_g64;
+    case TensorType::i4_g64:
+      return TensorType::q4_1;
+    case TensorType::i5_g128:
+      return TensorType::i5_g64;
+    case TensorType::i5_g64:
+      return TensorType::q5_1;
     default:
       // llama.cpp gives up on types of 32 with columns that are no multiple of 32; f16 is its answer one step later.
       return TensorType::f16;
@@ -213,8 +237,7 @@ void apply_shape_fallback(TypeChoice& choice, int64_t n_cols) {
   const uint32_t block = traits(choice.type).block_elems;
   if (n_cols % block == 0) return;
   choice.reason += fmt::format("; fallback: {} columns are no multiple of {}", n_cols, block);
-  choice.type = fallback_of(choice.type);
-  if (n_cols % traits(choice.type).block_elems != 0) choice.type = TensorType::f16;
+  while (n_cols % traits(choice.type).block_elems != 0) choice.type = fallback_of(choice.type);
 }
 
 TypeChoice choose_type(const Recipe& recipe, const MixState& state, const TensorShape& tensor, int64_t rank) {

@@ -18,8 +18,8 @@
 
 namespace thimble {
 
-/// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, q4_1, q4_k_m, q4_k_s, iq4_nl, q4_0,
-/// iq4_xs, q3_k_m, q2_k.
+/// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, i5_g64, i5_g128, q4_1, q4_k_m, q4_k_s,
+/// iq4_nl, q4_0, i4_g64, iq4_xs, i4_g128, q3_k_m, q2_k.
 std::span<const std::string_view> scheme_names() noexcept;
 
 /// One rule of a recipe: tensors whose name matches the glob (* and ?) get `type`. The first match wins. Tensors that
@@ -66,15 +66,16 @@ struct TypeChoice {
 
 /// Types of all tensors, in their order. A type whose block does not divide the columns falls back as in llama.cpp
 /// (q4_k -> q5_0, q5_k -> q5_1, q6_k -> q8_0, q2_k and q3_k -> q4_0, iq4_xs -> iq4_nl, and f16 where 32 does not divide
-/// them either), whether the type came from the scheme or from a rule; the reason says so.
-/// Errors: invalid_argument for an unknown scheme or a rule to a type that holds no weights (i32, f64, ...).
+/// them either; groups of 128 -> 64 -> q4_1 or q5_1), whether the type came from the scheme or from a rule; the reason
+/// says so. Errors: invalid_argument for an unknown scheme or a rule to a type that holds no weights (i32, f64, ...).
 std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelConfig& config,
                                      std::span<const TensorShape> tensors, bool has_importance);
 
 /// True when `text` matches the glob `pattern` (* any run, ? one character). At most |pattern| * |text| steps.
 bool glob_match(std::string_view pattern, std::string_view text) noexcept;
 
-/// general.file_type value (llama.cpp's LLAMA_FTYPE) of a scheme; f16's for an unknown one.
+/// general.file_type value (llama.cpp's LLAMA_FTYPE) of a scheme, "guessed" (1024) for those of our own types; f16's
+/// for an unknown one.
 uint32_t file_type_id(std::string_view scheme) noexcept;
 
 }  // namespace thimble

@@ -1,8 +1,9 @@
-// Byte layouts of the quantized blocks (ggml-common.h of llama.cpp v0.5.0) and the helpers to take their scales apart.
-// All fields are little-endian. The structs are packed to alignment 1: a mapped file only promises 32-byte alignment of
-// the tensor, and rows of 110- or 210-byte blocks start anywhere. Half precision fields are raw bits (base/float16.h).
-// The helpers are `static` on purpose: kernel files with other instruction-set flags include this header, and a
-// function with external linkage compiled there could be the one copy that the linker keeps for everybody.
+// Byte layouts of the quantized blocks (ggml-common.h of llama.cpp v0.5.0; the last four are Thimble's own) and the
+// helpers to take their scales apart. All fields are little-endian. The structs are packed to alignment 1: a mapped
+// file only promises 32-byte alignment of the tensor, and rows of 110- or 210-byte blocks start anywhere. Half
+// precision fields are raw bits (base/float16.h). The helpers are `static` on purpose: kernel files with other
+// instruction-set flags include this header, and a function with external linkage compiled there could be the one copy
+// that the linker keeps for everybody.
 #pragma once
 
 #include <bit>
@@ -93,6 +94,36 @@ struct [[gnu::packed]] BlockIQ4_XS {
   uint8_t qs[128];
 };
 
+// Groups of 64 and 128 (Thimble's own types): value d * q + m. Per 32 elements 16 bytes of qs, nibbles as Q4_0. Of the
+// n = kElems / 8 bytes of qh, bit e / n of byte e % n is the fifth bit of element e: four neighbouring elements have it
+// at the same place of four neighbouring bytes, so that kernels move it by one shift.
+struct [[gnu::packed]] BlockI4_G64 {
+  static constexpr int kElems = 64;
+  uint16_t d;
+  uint16_t m;
+  uint8_t qs[32];
+};
+struct [[gnu::packed]] BlockI4_G128 {
+  static constexpr int kElems = 128;
+  uint16_t d;
+  uint16_t m;
+  uint8_t qs[64];
+};
+struct [[gnu::packed]] BlockI5_G64 {
+  static constexpr int kElems = 64;
+  uint16_t d;
+  uint16_t m;
+  uint8_t qh[8];
+  uint8_t qs[32];
+};
+struct [[gnu::packed]] BlockI5_G128 {
+  static constexpr int kElems = 128;
+  uint16_t d;
+  uint16_t m;
+  uint8_t qh[16];
+  uint8_t qs[64];
+};
+
 static_assert(sizeof(BlockQ8_0) == 34 && alignof(BlockQ8_0) == 1);
 static_assert(sizeof(BlockQ4_0) == 18);
 static_assert(sizeof(BlockQ4_1) == 20);
@@ -105,6 +136,10 @@ static_assert(sizeof(BlockQ4K) == 144);
 static_assert(sizeof(BlockQ5K) == 176);
 static_assert(sizeof(BlockQ6K) == 210);
 static_assert(sizeof(BlockIQ4_XS) == 136);
+static_assert(sizeof(BlockI4_G64) == 36);
+static_assert(sizeof(BlockI4_G128) == 68);
+static_assert(sizeof(BlockI5_G64) == 44);
+static_assert(sizeof(BlockI5_G128) == 84);
 static_assert(std::is_trivially_copyable_v<BlockQ4K> && std::is_standard_layout_v<BlockQ4K>);
 
 /// The blocks that start at `bytes`, of any alignment.
@@ -117,6 +152,35 @@ template <typename Block>
 static inline Block* blocks_as(std::byte* bytes) noexcept {
   static_assert(alignof(Block) == 1);
   return reinterpret_cast<Block*>(bytes);
+}
+
+/// Code of element `e` of a group block, as d and m multiply it.
+template <typename Block>
+static inline int group_code(const Block& block, int e) noexcept {
+  const int byte = block.qs[e / 32 * 16 + e % 16];
+  int code = e % 32 < 16 ? byte & 15 : byte >> 4;
+  if constexpr (requires { block.qh; }) {
+    constexpr int kBytes = Block::kElems / 8;
+    code |= ((block.qh[e % kBytes] >> (e / kBytes)) & 1) << 4;
+  }
+  return code;
+}
+
+/// The inverse: writes all codes [Block::kElems].
+template <typename Block>
+static inline void set_group_codes(const uint8_t* codes, Block& block) noexcept {
+  for (int i = 0; i < Block::kElems / 2; ++i) {
+    const int e = i / 16 * 32 + i % 16;
+    block.qs[i] = static_cast<uint8_t>((codes[e] & 15) | ((codes[e + 16] & 15) << 4));
+  }
+  if constexpr (requires { block.qh; }) {
+    constexpr int kBytes = Block::kElems / 8;
+    for (int i = 0; i < kBytes; ++i) {
+      int bits = 0;
+      for (int b = 0; b < 8; ++b) bits |= (codes[b * kBytes + i] >> 4) << b;
+      block.qh[i] = static_cast<uint8_t>(bits);
+    }
+  }
 }
 
 /// The 16 levels of IQ4_NL and IQ4_XS, sorted.

@@ -1,4 +1,4 @@
-// Scalar decoders, one per type: the specification every kernel is tested against. Each is bit-exact with ggml's
+// Scalar decoders, one per type: the specification every kernel is tested against. Those of stock types are bit-exact with ggml's
 // dequantize_row_* (ggml-quants.c of llama.cpp v0.5.0), operation by operation; see DecodeFn for the contract.
 #pragma once
 
@@ -22,5 +22,9 @@ void decode_q5_k(const std::byte* blocks, float* out, int64_t n) noexcept;
 void decode_q6_k(const std::byte* blocks, float* out, int64_t n) noexcept;
 void decode_iq4_nl(const std::byte* blocks, float* out, int64_t n) noexcept;
 void decode_iq4_xs(const std::byte* blocks, float* out, int64_t n) noexcept;
+void decode_i4_g64(const std::byte* blocks, float* out, int64_t n) noexcept;
+void decode_i4_g128(const std::byte* blocks, float* out, int64_t n) noexcept;
+void decode_i5_g64(const std::byte* blocks, float* out, int64_t n) noexcept;
+void decode_i5_g128(const std::byte* blocks, float* out, int64_t n) noexcept;
 
 }  // namespace thimble

@@ -1,5 +1,6 @@
 // Decoders against golden values: tests/golden/dequant holds blocks of random bytes and what ggml's dequantize_row_*
-// makes of them (index.json names type, geometry and count). Equality is bit for bit.
+// makes of them, tests/golden/groups the same of our own types by scripts/make_group_goldens (index.json names type,
+// geometry and count). Equality is bit for bit.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -15,7 +16,7 @@
 namespace thimble {
 namespace {
 
-const std::string kGolden = THIMBLE_SOURCE_DIR "/tests/golden/dequant/";
+const std::string kGolden = THIMBLE_SOURCE_DIR "/tests/golden/";
 
 std::vector<char> read_all(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -23,10 +24,10 @@ std::vector<char> read_all(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-TEST(Decode, EqualsGoldenValuesBitForBit) {
-  const std::vector<char> text = read_all(kGolden + "index.json");
+void expect_golden(const std::string& folder, size_t n_types) {
+  const std::vector<char> text = read_all(folder + "index.json");
   const auto index = nlohmann::json::parse(text.begin(), text.end());
-  ASSERT_EQ(index.size(), 12u);
+  ASSERT_EQ(index.size(), n_types);
   for (const auto& [name, entry] : index.items()) {
     SCOPED_TRACE(name);
     const TypeTraits* type = find_type(name);
@@ -35,8 +36,8 @@ TEST(Decode, EqualsGoldenValuesBitForBit) {
     EXPECT_EQ(type->block_elems, entry["block_elems"].get<uint32_t>());
     EXPECT_EQ(type->block_bytes, entry["block_bytes"].get<uint32_t>());
 
-    const std::vector<char> blocks = read_all(kGolden + name + ".blocks.bin");
-    const std::vector<char> floats = read_all(kGolden + name + ".f32.bin");
+    const std::vector<char> blocks = read_all(folder + name + ".blocks.bin");
+    const std::vector<char> floats = read_all(folder + name + ".f32.bin");
     const int64_t n = entry["blocks"].get<int64_t>() * type->block_elems;
     ASSERT_EQ(blocks.size(), *row_bytes(type->type, static_cast<uint64_t>(n)));
     std::vector<float> expected(static_cast<size_t>(n));
@@ -52,6 +53,14 @@ TEST(Decode, EqualsGoldenValuesBitForBit) {
       ASSERT_EQ(std::bit_cast<uint32_t>(decoded[i]), std::bit_cast<uint32_t>(expected[i])) << "element " << i;
     }
   }
+}
+
+TEST(Decode, EqualsGoldenValuesBitForBit) {
+  expect_golden(kGolden + "dequant/", 12);
+}
+
+TEST(Decode, GroupTypesEqualGoldenValuesBitForBit) {
+  expect_golden(kGolden + "groups/", 4);
 }
 
 TEST(Decode, PlainTypesRoundTripEveryBitPattern) {

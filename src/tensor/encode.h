@@ -23,5 +23,9 @@ void encode_q5_k(const float* x, const float* importance, std::byte* blocks, int
 void encode_q6_k(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
 void encode_iq4_nl(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
 void encode_iq4_xs(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
+void encode_i4_g64(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
+void encode_i4_g128(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
+void encode_i5_g64(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
+void encode_i5_g128(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept;
 
 }  // namespace thimble

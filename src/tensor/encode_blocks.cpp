@@ -56,5 +56,17 @@ void encode_iq4_nl(const float* x, const float* importance, std::byte* blocks, i
 void encode_iq4_xs(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
   encode_blocks(TensorType::iq4_xs, x, importance, blocks, n);
 }
+void encode_i4_g64(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
+  encode_blocks(TensorType::i4_g64, x, importance, blocks, n);
+}
+void encode_i4_g128(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
+  encode_blocks(TensorType::i4_g128, x, importance, blocks, n);
+}
+void encode_i5_g64(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
+  encode_blocks(TensorType::i5_g64, x, importance, blocks, n);
+}
+void encode_i5_g128(const float* x, const float* importance, std::byte* blocks, int64_t n) noexcept {
+  encode_blocks(TensorType::i5_g128, x, importance, blocks, n);
+}
 
 }  // namespace thimble

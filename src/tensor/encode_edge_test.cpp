@@ -156,7 +156,7 @@ TEST(EncodeEdge, ConstantAndAlternatingRowsAreNearlyExact) {
 TEST(EncodeEdge, HugeElementsAreClampedNotLost) {
   for (const TypeTraits& type : all_types()) {
     if (!type.is_quantized) continue;
-    // The least that any type reaches: the offset of Q4_1 and Q5_1 is half precision itself.
+    // The least that any type reaches: the offset of Q4_1, Q5_1 and the group types is half precision itself.
     EXPECT_GE(encode_decode(type, hard_inputs().at("one huge"))[77], 65504.0f) << type.name;
     EXPECT_LE(encode_decode(type, hard_inputs().at("one huge negative"))[300], -65504.0f) << type.name;
     EXPECT_LE(encode_decode(type, hard_inputs().at("one infinity"))[5], -65504.0f) << type.name;

@@ -80,6 +80,10 @@ constexpr GridTraits kGrids[] = {
     Stored<BlockQ5K, sub_scales_mins, 8>::row(TensorType::q5_k, 256, kUniformLevels<32, 0>, fit_q5_k),
     Stored<BlockQ6K, sub_scales_i8, 16>::row(TensorType::q6_k, 256, kUniformLevels<64, -32>, fit_q6_k),
     Stored<BlockIQ4_NL, d, 1>::row(TensorType::iq4_nl, 32, kIq4Levels, fit_iq4_nl),
+    Stored<BlockI4_G64, d_m, 1>::row(TensorType::i4_g64, 64, kUniformLevels<16, 0>, fit_i4_g64),
+    Stored<BlockI4_G128, d_m, 1>::row(TensorType::i4_g128, 128, kUniformLevels<16, 0>, fit_i4_g128),
+    Stored<BlockI5_G64, d_m, 1>::row(TensorType::i5_g64, 64, kUniformLevels<32, 0>, fit_i5_g64),
+    Stored<BlockI5_G128, d_m, 1>::row(TensorType::i5_g128, 128, kUniformLevels<32, 0>, fit_i5_g128),
     Stored<BlockIQ4_XS, sub_scales, 8, 32>::row(TensorType::iq4_xs, 256, kIq4Levels, fit_iq4_xs),
 };
 

@@ -75,15 +75,16 @@ void fit_symmetric(TensorType type, CodeRange range, const float* x, const float
   find_grid(type)->derive(grid);
 }
 
+template <int N>
 void fit_offset(TensorType type, float max_code, const float* x, const float* importance, BlockGrid* grid) noexcept {
   clear(grid, type);
-  BlockInput<kSmallBlock> block;
+  BlockInput<N> block;
   if (!block.load(x, importance, 1.0f)) return;
-  const AffineFit fit = fit_affine<kSmallBlock>(block.x, block.w, max_code, OffsetSign::any);
+  const AffineFit fit = fit_affine<N>(block.x, block.w, max_code, OffsetSign::any);
   grid->m = scale_to_f16(fit.offset * block.magnitude);
   grid->d = best_neighbour(scale_to_f16(fit.scale * block.magnitude), [&](uint16_t d) {
     const AffineFit stored = {block.relative(d), block.relative(grid->m)};
-    return rounding_error<kSmallBlock>(block.x, block.w, stored, {0.0f, max_code});
+    return rounding_error<N>(block.x, block.w, stored, {0.0f, max_code});
   });
   find_grid(type)->derive(grid);
 }
@@ -220,10 +221,22 @@ void fit_q5_0(const float* x, const float* importance, BlockGrid* grid) noexcept
   fit_symmetric(TensorType::q5_0, {-16.0f, 15.0f}, x, importance, grid);
 }
 void fit_q4_1(const float* x, const float* importance, BlockGrid* grid) noexcept {
-  fit_offset(TensorType::q4_1, 15.0f, x, importance, grid);
+  fit_offset<kSmallBlock>(TensorType::q4_1, 15.0f, x, importance, grid);
 }
 void fit_q5_1(const float* x, const float* importance, BlockGrid* grid) noexcept {
-  fit_offset(TensorType::q5_1, 31.0f, x, importance, grid);
+  fit_offset<kSmallBlock>(TensorType::q5_1, 31.0f, x, importance, grid);
+}
+void fit_i4_g64(const float* x, const float* importance, BlockGrid* grid) noexcept {
+  fit_offset<64>(TensorType::i4_g64, 15.0f, x, importance, grid);
+}
+void fit_i4_g128(const float* x, const float* importance, BlockGrid* grid) noexcept {
+  fit_offset<128>(TensorType::i4_g128, 15.0f, x, importance, grid);
+}
+void fit_i5_g64(const float* x, const float* importance, BlockGrid* grid) noexcept {
+  fit_offset<64>(TensorType::i5_g64, 31.0f, x, importance, grid);
+}
+void fit_i5_g128(const float* x, const float* importance, BlockGrid* grid) noexcept {
+  fit_offset<128>(TensorType::i5_g128, 31.0f, x, importance, grid);
 }
 void fit_q2_k(const float* x, const float* importance, BlockGrid* grid) noexcept {
   fit_affine_super<16>(TensorType::q2_k, {3.0f, 15.0f, 1.0f}, x, importance, grid);

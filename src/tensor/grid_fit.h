@@ -17,5 +17,9 @@ void fit_q5_k(const float* x, const float* importance, BlockGrid* grid) noexcept
 void fit_q6_k(const float* x, const float* importance, BlockGrid* grid) noexcept;
 void fit_iq4_nl(const float* x, const float* importance, BlockGrid* grid) noexcept;
 void fit_iq4_xs(const float* x, const float* importance, BlockGrid* grid) noexcept;
+void fit_i4_g64(const float* x, const float* importance, BlockGrid* grid) noexcept;
+void fit_i4_g128(const float* x, const float* importance, BlockGrid* grid) noexcept;
+void fit_i5_g64(const float* x, const float* importance, BlockGrid* grid) noexcept;
+void fit_i5_g128(const float* x, const float* importance, BlockGrid* grid) noexcept;
 
 }  // namespace thimble

@@ -247,6 +247,21 @@ static inline void unpack(const BlockIQ4_XS& block, BlockGrid& grid, uint8_t* co
   for (int s = 0; s < 8; ++s) unpack_nibbles(block.qs + 16 * s, 16, codes + 32 * s);
 }
 
+// The group types; see blocks.h.
+template <typename Block>
+requires(Block::kElems > 0) static inline void pack(const BlockGrid& grid, const uint8_t* codes,
+                                                    Block& block) noexcept {
+  block.d = grid.d;
+  block.m = grid.m;
+  set_group_codes(codes, block);
+}
+template <typename Block>
+requires(Block::kElems > 0) static inline void unpack(const Block& block, BlockGrid& grid, uint8_t* codes) noexcept {
+  grid.d = block.d;
+  grid.m = block.m;
+  for (int e = 0; e < Block::kElems; ++e) codes[e] = low_byte(group_code(block, e));
+}
+
 // ---- levels
 
 /// What the stored scales of a block mean: scale[s] = d * (sub_scale[s] - bias), offset[s] = -(dmin * sub_min[s]).

@@ -43,6 +43,10 @@ constexpr TypeTraits kTypes[] = {
     plain(TensorType::i64, "i64", 8),
     plain(TensorType::f64, "f64", 8),
     plain(TensorType::bf16, "bf16", 2, decode_bf16, encode_bf16),
+    blocked<BlockI4_G64>(TensorType::i4_g64, "i4_g64", BlockI4_G64::kElems, decode_i4_g64, encode_i4_g64),
+    blocked<BlockI4_G128>(TensorType::i4_g128, "i4_g128", BlockI4_G128::kElems, decode_i4_g128, encode_i4_g128),
+    blocked<BlockI5_G64>(TensorType::i5_g64, "i5_g64", BlockI5_G64::kElems, decode_i5_g64, encode_i5_g64),
+    blocked<BlockI5_G128>(TensorType::i5_g128, "i5_g128", BlockI5_G128::kElems, decode_i5_g128, encode_i5_g128),
 };
 
 constexpr char ascii_lower(char c) noexcept {

@@ -33,6 +33,11 @@ enum class TensorType : uint32_t {
   i64 = 27,
   f64 = 28,
   bf16 = 30,
+  // Thimble's own, outside ggml's range: groups of 64 and 128 of 4 and 5 bits with a scale and an offset.
+  i4_g64 = 1000,
+  i4_g128 = 1001,
+  i5_g64 = 1002,
+  i5_g128 = 1003,
 };
 
 /// Decodes `n` elements (a multiple of block_elems) from `blocks` to `out` [n].
@@ -44,13 +49,15 @@ using EncodeFn = void (*)(const float* x, const float* importance, std::byte* bl
 
 struct TypeTraits {
   TensorType type;
-  std::string_view name;  // ggml's name in lower case: "q4_k"
+  std::string_view name;  // ggml's name in lower case: "q4_k"; of our own types: "i4_g64"
   uint32_t block_elems;   // elements per block
   uint32_t block_bytes;   // bytes per block
   bool is_quantized;      // block-quantized (not a plain number type)
   DecodeFn decode;        // null for integer types and f64
   EncodeFn encode;        // null where decode is null
 
+  /// Unknown to stock llama.cpp: files with it load only here.
+  bool is_own() const noexcept { return static_cast<uint32_t>(type) >= 1000; }
   double bits_per_weight() const noexcept { return 8.0 * block_bytes / block_elems; }
 };
 

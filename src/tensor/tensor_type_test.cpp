@@ -22,7 +22,7 @@ TEST(TensorTypeTable, IsSortedAndConsistent) {
     EXPECT_EQ(row.is_quantized, row.block_elems > 1) << row.name;
     EXPECT_EQ(&traits(row.type), &row);
   }
-  EXPECT_EQ(names.size(), 20u);
+  EXPECT_EQ(names.size(), 24u);
 }
 
 TEST(TensorTypeTable, FindsByIdAndName) {
@@ -35,7 +35,8 @@ TEST(TensorTypeTable, FindsByIdAndName) {
   }
   EXPECT_EQ(find_type("Iq4_xS")->type, TensorType::iq4_xs);
   for (const char* name : {"", "q4", "q4_kk", "q4_k ", " q4_k", "Q8_1"}) EXPECT_EQ(find_type(name), nullptr) << name;
-  for (const uint32_t id : {4u, 5u, 9u, 15u, 29u, 31u, 1000u, 0xFFFFFFFFu}) EXPECT_EQ(find_type(id), nullptr) << id;
+  for (const uint32_t id : {4u, 5u, 9u, 15u, 29u, 31u, 999u, 1004u, 0xFFFFFFFFu})
+    EXPECT_EQ(find_type(id), nullptr) << id;
 }
 
 TEST(TensorTypeTable, BitsPerWeight) {
@@ -43,6 +44,10 @@ TEST(TensorTypeTable, BitsPerWeight) {
   EXPECT_DOUBLE_EQ(traits(TensorType::iq4_xs).bits_per_weight(), 4.25);
   EXPECT_DOUBLE_EQ(traits(TensorType::q6_k).bits_per_weight(), 6.5625);
   EXPECT_DOUBLE_EQ(traits(TensorType::f16).bits_per_weight(), 16.0);
+  EXPECT_DOUBLE_EQ(traits(TensorType::i4_g64).bits_per_weight(), 4.5);
+  EXPECT_DOUBLE_EQ(traits(TensorType::i4_g128).bits_per_weight(), 4.25);
+  EXPECT_DOUBLE_EQ(traits(TensorType::i5_g64).bits_per_weight(), 5.5);
+  EXPECT_DOUBLE_EQ(traits(TensorType::i5_g128).bits_per_weight(), 5.25);
 }
 
 TEST(TensorTypeTable, RowBytes) {

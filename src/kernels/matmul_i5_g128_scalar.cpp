@@ -1,0 +1,11 @@
+// Reference matmul of I5_G128 weights: scalar, and the specification of every other I5_G128 kernel.
+#include "kernels/matmul_functions.h"
+#include "kernels/scalar_matmul.h"
+
+namespace thimble::kernels {
+
+void matmul_i5_g128_scalar(const MatmulArgs& a) noexcept {
+  matmul_group_scalar<BlockI5_G128>(a);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,14 @@
+// Matmul of I5_G64 weights in NEON without extensions: the panel algorithm of panel_matmul.h.
+#include "kernels/matmul_functions.h"
+// The vocabulary comes first: the other headers are written against it.
+#include "kernels/simd_neon.h"
+
+#include "kernels/expand_group.h"
+
+namespace thimble::kernels {
+
+void matmul_i5_g64_neon(const MatmulArgs& a) noexcept {
+  matmul_panels<GroupKernel<PanelI5_G64>>(a);
+}
+
+}  // namespace thimble::kernels

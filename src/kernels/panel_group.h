@@ -1,0 +1,151 @@
+// The matmul of panel_matmul.h and panel_vector.h for groups of 64 and 128 with one scale and one offset:
+//   acc += d * sum(dx * dot(q, x)) + m * sum(dx * sum(x)), the inner sums over the blocks of 32 of a group
+// d and m are multiplied once per group: that is what longer groups gain besides their bytes. Written against a
+// vocabulary (simd_<isa>.h). Each type says, besides what expand_block.h lists,
+//   kElems    of a group     kHighDwords    of fifth bits
+//   header()  d, m and fifth bits of each row    steps<kSub>()  hands the 8 steps of block kSub to the sink
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/panel_vector.h"
+
+namespace thimble::kernels {
+namespace {
+
+struct alignas(64) GroupPanel {
+  uint8_t w[64 * 4 * kLanes];
+  float d[4 * kLanes];
+  float m[4 * kLanes];
+};
+
+template <class Type>
+struct GroupHeader {
+  Floats d;
+  Floats m;
+  Ints high[Type::kHighDwords > 0 ? Type::kHighDwords : 1];
+};
+
+// Per group of the 256 elements of x: the scaled sums of its blocks, added in pairs.
+template <class Type>
+THIMBLE_INLINE inline void set_group_sums(const ActivationGroup& x, float* of_groups) noexcept {
+  alignas(32) float sums[8];
+  scale_neighbours(x.sums, 1.0f, sums);
+  for (int b = 0; b < 8; ++b) sums[b] = x.d[b] * sums[b];
+  for (int g = 0; g < 256 / Type::kElems; ++g) {
+    if constexpr (Type::kElems == 64) {
+      of_groups[g] = sums[2 * g] + sums[2 * g + 1];
+    } else {
+      of_groups[g] = (sums[4 * g] + sums[4 * g + 1]) + (sums[4 * g + 2] + sums[4 * g + 3]);
+    }
+  }
+}
+
+THIMBLE_INLINE inline Floats group_term(Floats d, Floats dots, Floats m, float x_sum) noexcept {
+  return add_floats(mul_floats(d, dots), mul_floats(m, splat_float(x_sum)));
+}
+
+template <class Type, int kPanels, int kCols>
+inline void multiply_group(const GroupPanel* p, int64_t n_groups, const ActivationGroup* const* x,
+                           float* acc) noexcept {
+  constexpr int kSubs = Type::kElems / 32;
+  const int8_t* q[kCols];
+  float x_sums[kCols][256 / Type::kElems];
+#pragma GCC unroll 8
+  for (int c = 0; c < kCols; ++c) {
+    q[c] = x[c]->q;
+    set_group_sums<Type>(*x[c], x_sums[c]);
+  }
+  for (int g = 0; g < static_cast<int>(n_groups); ++g) {
+    Floats dots[kPanels * kCols];
+#pragma GCC unroll 4
+    for (int s = 0; s < kSubs; ++s) {
+      const int b = kSubs * g + s;
+      Ints sums[kPanels * kCols];
+#pragma GCC unroll 12
+      for (int i = 0; i < kPanels * kCols; ++i) sums[i] = splat(0);
+      dot_tile<Type, 8, kPanels, kCols, false>(p->w + 4 * kLanes * 8 * b, nullptr, sizeof(GroupPanel), q, 32 * b, sums);
+#pragma GCC unroll 8
+      for (int c = 0; c < kCols; ++c) {
+        const Floats dx = splat_float(x[c]->d[b]);
+#pragma GCC unroll 2
+        for (int i = 0; i < kPanels; ++i) {
+          Floats& dot = dots[i * kCols + c];
+          const Floats scaled = mul_floats(dx, to_floats(sums[i * kCols + c]));
+          dot = s == 0 ? scaled : add_floats(dot, scaled);
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      const Floats d = load_floats(p[i].d + kLanes * g);
+      const Floats m = load_floats(p[i].m + kLanes * g);
+#pragma GCC unroll 8
+      for (int c = 0; c < kCols; ++c) {
+        float* at = acc + kPassResults * i + kLanes * c;
+        const Floats term = group_term(d, dots[i * kCols + c], m, x_sums[c][g]);
+        store_floats(at, add_floats(load_floats(at), term));
+      }
+    }
+  }
+}
+
+template <class T>
+struct GroupKernel {
+  using Type = T;
+  using Panel = GroupPanel;
+  static constexpr int64_t kElements = Type::kElems;
+  static constexpr int kSubs = Type::kElems / 32;
+
+  template <class Reader>
+  static void expand(Reader& in, int64_t group, int64_t n_groups, Panel& p) noexcept {
+    for (int g = 0; g < static_cast<int>(n_groups); ++g) {
+      in.begin_block(256 / kElements * group + g);
+      GroupHeader<Type> header;
+      Type::header(in, header);
+      store_floats(p.d + kLanes * g, header.d);
+      store_floats(p.m + kLanes * g, header.m);
+      unroll<0, kSubs>([&](auto s) THIMBLE_INLINE {
+        StoredSteps sink{p.w + 4 * kLanes * 8 * (kSubs * g + s.value)};
+        Type::template steps<s.value>(in, header, sink);
+      });
+    }
+  }
+
+  template <int kPanels, int kCols>
+  static void multiply(const Panel* p, int64_t n_groups, const ActivationGroup* const* x, float* acc) noexcept {
+    multiply_group<Type, kPanels, kCols>(p, n_groups, x, acc);
+  }
+};
+
+template <class Type, class Reader>
+struct VectorProduct<GroupKernel<Type>, Reader> {
+  static constexpr int kSubs = Type::kElems / 32;
+
+  THIMBLE_INLINE static inline Floats group(Reader& in, int64_t group, int64_t n_groups, const ActivationGroup& x,
+                                            Floats acc) noexcept {
+    float x_sums[256 / Type::kElems];
+    set_group_sums<Type>(x, x_sums);
+    for (int g = 0; g < static_cast<int>(n_groups); ++g) {
+      in.begin_block(256 / Type::kElems * group + g);
+      GroupHeader<Type> header;
+      Type::header(in, header);
+      Floats dots = splat_float(0.0f);
+      unroll<0, kSubs>([&](auto s) THIMBLE_INLINE {
+        const int b = kSubs * g + s.value;
+        BlockDots<Type> sink;
+        sink.q = x.q + 32 * b;
+        sink.sums = splat(0);
+        Type::template steps<s.value>(in, header, sink);
+        const Floats scaled = mul_floats(splat_float(x.d[b]), to_floats(sink.sums));
+        dots = s.value == 0 ? scaled : add_floats(dots, scaled);
+      });
+      acc = add_floats(acc, group_term(header.d, dots, header.m, x_sums[g]));
+    }
+    return acc;
+  }
+};
+
+}  // namespace
+}  // namespace thimble::kernels
