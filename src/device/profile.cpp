@@ -32,13 +32,26 @@ double number(const TomlTable& table, std::string_view key, Range range, double 
   return table.has(key) ? number(table, key, range) : fallback;
 }
 
+std::vector<TensorType> types(const TomlTable& table, std::string_view key) {
+  std::vector<TensorType> out;
+  for (const std::string& name : table.strings(key)) {
+    const TypeTraits* type = find_type(std::string_view(name));
+    if (type == nullptr || type->encode == nullptr) {
+      fail(ErrorCode::corrupt, "{}: line {}: key '{}': found '{}', expected types of weights such as q4_k",
+           table.source(), table.line(), key, name);
+    }
+    out.push_back(type->type);
+  }
+  return out;
+}
+
 }  // namespace
 
 DeviceProfile parse_device_profile(std::string_view text, const std::string& source) {
   const TomlTable table = TomlTable::parse(text, source);
   table.only({"name", "description", "app_memory_bytes", "memory_bandwidth_gb_s", "bandwidth_efficiency", "int8_gops",
               "compute_efficiency", "watts_idle", "pj_per_byte", "pj_per_op", "watts_limit", "context",
-              "min_decode_tokens_per_s", "source"});
+              "min_decode_tokens_per_s", "fast_types", "source"});
   constexpr Range kShare{0.01, 1.0};
   DeviceProfile p;
   p.name = table.string("name", std::filesystem::path(source).stem().string());
@@ -55,6 +68,7 @@ DeviceProfile parse_device_profile(std::string_view text, const std::string& sou
   p.watts_limit = number(table, "watts_limit", {0.0, 1e4}, 0.0);
   p.context = table.integer("context", 1, int64_t{1} << 31, p.context);
   p.min_decode_tokens_per_s = number(table, "min_decode_tokens_per_s", {0.0, 1e6}, 0.0);
+  p.fast_types = types(table, "fast_types");
   p.source = table.string("source", "");
   return p;
 }

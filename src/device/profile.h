@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "tensor/tensor_type.h"
 
 namespace thimble {
 
@@ -22,6 +25,7 @@ struct DeviceProfile {
   double watts_limit = 0;              // what the device sustains; 0: unknown
   int64_t context = 2048;              // context the plan is made for
   double min_decode_tokens_per_s = 0;  // floor for squeeze; 0: none
+  std::vector<TensorType> fast_types;  // with kernels that reach the speeds above; empty: all
   std::string source;                  // where the numbers come from
 
   /// Bytes per second decode reads, operations per second prefill computes.
