@@ -145,29 +145,27 @@ void ForwardPass::layers(std::span<const int32_t> tokens, int64_t pos0, KvCache&
   }
 }
 
+void ForwardPass::grow_logits(int64_t n) {
+  ForwardScratch& s = *scratch_;
+  const size_t n_logits = static_cast<size_t>(n) * static_cast<size_t>(model_->config_.n_vocab);
+  if (n_logits <= s.logits.size()) return;
+  const std::string what = fmt::format("logits of {} tokens", n);
+  check_memory(checked_mul(n_logits, sizeof(float)), what);
+  try {
+    s.logits = floats(n, model_->config_.n_vocab);
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::resource_exhausted, "{}: could not get {} bytes of memory", what, n_logits * sizeof(float));
+  }
+}
+
 std::span<const float> ForwardPass::run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache,
                                         LogitsFor logits_for) {
-  const ModelConfig& c = model_->config_;
-  ForwardScratch& s = *scratch_;
   const int64_t n = static_cast<int64_t>(tokens.size());
   const int64_t n_last = logits_for == LogitsFor::all ? n : logits_for == LogitsFor::last ? 1 : 0;
-  const size_t n_logits = static_cast<size_t>(n_last) * static_cast<size_t>(c.n_vocab);
-  if (n_logits > s.logits.size()) {
-    const std::string what = fmt::format("logits of {} tokens", n_last);
-    check_memory(checked_mul(n_logits, sizeof(float)), what);
-    try {
-      s.logits = floats(n_last, c.n_vocab);
-    } catch (const std::bad_alloc&) {
-      fail(ErrorCode::resource_exhausted, "{}: could not get {} bytes of memory", what, n_logits * sizeof(float));
-    }
-  }
+  grow_logits(n_last);
   layers(tokens, pos0, cache, n_last);
   if (n_last == 0) return {};
-  const float* x = s.x.data() + (n - n_last) * c.n_embd;
-  ops::rms_norm(backend_, x, model_->output_norm_, s.h.data(), n_last, c.n_embd, c.rms_eps);
-  const ops::MatmulOutput head[] = {{&model_->output_, s.logits.data()}};
-  ops::matmul(backend_, head, s.h.data(), n_last, s.activations);
-  return {s.logits.data(), n_logits};
+  return head(scratch_->x.data() + (n - n_last) * model_->config_.n_embd, n_last);
 }
 
 void ForwardPass::embed(std::span<const int32_t> tokens, float* x) noexcept {
@@ -192,6 +190,16 @@ void ForwardPass::run_layer(int64_t layer, std::span<const int64_t> lengths, flo
   }
   project_attended(w, x, n, &tap);
   ffn_block(w, x, n, &tap);
+}
+
+std::span<const float> ForwardPass::head(const float* x, int64_t n) {
+  const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
+  grow_logits(n);
+  ops::rms_norm(backend_, x, model_->output_norm_, s.h.data(), n, c.n_embd, c.rms_eps);
+  const ops::MatmulOutput output[] = {{&model_->output_, s.logits.data()}};
+  ops::matmul(backend_, output, s.h.data(), n, s.activations);
+  return {s.logits.data(), static_cast<size_t>(n * c.n_vocab)};
 }
 
 void ForwardPass::show_output_input(const float* x, int64_t n, InputTap tap) noexcept {

@@ -124,14 +124,16 @@ class ForwardPass {
   std::span<const float> run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, LogitsFor logits_for);
 
   // The model one layer at a time over a residual stream x [n, n_embd] of the caller's, so that a layer sees all data
-  // before the next one is touched: embed(), run_layer(0) .. run_layer(n_layer - 1), show_output_input(). n is at most
-  // n_batch. The numbers are those of run().
+  // before the next one is touched: embed(), run_layer(0) .. run_layer(n_layer - 1), then head() or
+  // show_output_input(). n is at most n_batch. The numbers are those of run().
 
   /// x = embeddings of `tokens` (ids in range).
   void embed(std::span<const int32_t> tokens, float* x) noexcept;
   /// Runs layer `layer` over sequences of `lengths` tokens that lie one after the other in x, each from position 0 and
   /// at most n_ctx long. Keys and values go through layer 0 of `cache`, which may be of a model with one layer.
   void run_layer(int64_t layer, std::span<const int64_t> lengths, float* x, KvCache& cache, InputTap tap) noexcept;
+  /// Logits [n, n_vocab] of any n rows of x, valid until the next call. Errors: resource_exhausted, as run().
+  std::span<const float> head(const float* x, int64_t n);
   /// Shows the tap what the output head would get of x, of n tokens.
   void show_output_input(const float* x, int64_t n, InputTap tap) noexcept;
 
@@ -149,6 +151,7 @@ class ForwardPass {
   void attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept;
   void ffn_block(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept;
   void layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept;
+  void grow_logits(int64_t n);
 
   const Model* model_;
   int64_t n_batch_;
