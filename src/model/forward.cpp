@@ -135,7 +135,7 @@ void ForwardPass::ffn_block(const LayerWeights& w, float* x, int64_t n, const In
 // Runs all layers. Only the last `n_last` tokens leave the last layer: the others' output would be thrown away.
 void ForwardPass::layers(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, int64_t n_last) noexcept {
   const int64_t n = static_cast<int64_t>(tokens.size());
-  ops::get_rows(backend_, model_->token_embedding_, tokens, scratch_->x.data());
+  ops::get_rows(backend_, model_->token_embedding_, tokens, scratch_->x.data(), model_->token_embedding_outliers_);
   scratch_->rotations.fill(backend_, scratch_->rope, n, pos0);
   for (size_t i = 0; i < model_->layers_.size(); ++i) {
     const int64_t n_out = i + 1 == model_->layers_.size() ? n_last : n;
@@ -169,7 +169,7 @@ std::span<const float> ForwardPass::run(std::span<const int32_t> tokens, int64_t
 }
 
 void ForwardPass::embed(std::span<const int32_t> tokens, float* x) noexcept {
-  ops::get_rows(backend_, model_->token_embedding_, tokens, x);
+  ops::get_rows(backend_, model_->token_embedding_, tokens, x, model_->token_embedding_outliers_);
 }
 
 void ForwardPass::run_layer(int64_t layer, std::span<const int64_t> lengths, float* x, KvCache& cache,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/architecture.h"
 #include "model/tensor_binder.h"
 
@@ -27,12 +28,32 @@ const float* bind_rope_factors(TensorBinder& binder, const GgufFile& gguf, const
   return factors;
 }
 
+// What a file says its reader must know (docs/FORMAT.md). A feature of a later version would change the weights.
+void require_known_features(const GgufFile& gguf) {
+  const GgufKeyValue* key = gguf.find("thimble.features");
+  if (key == nullptr) return;
+  const auto* list = std::get_if<GgufArray>(&key->value);
+  if (list == nullptr || list->element_type != GgufType::string) {
+    fail(ErrorCode::corrupt, "{}: key thimble.features: found {}, expected an array of strings", gguf.source(),
+         gguf_type_name(key->type()));
+  }
+  for (const std::string_view feature : list->strings) {
+    if (feature == "group_types" || feature == "outlier_branch") continue;
+    fail(
+        ErrorCode::unsupported,
+        "{}: key thimble.features: found '{}', expected group_types or outlier_branch; a newer version wrote this file",
+        gguf.source(), printable(feature));
+  }
+}
+
 }  // namespace
 
 Model::Model(const GgufFile& gguf, kernels::Isa isa) : config_(read_model_config(gguf)), isa_(isa) {
   const Architecture& architecture = find_architecture(config_.architecture, gguf.source());
-  TensorBinder binder(gguf, isa, owned_floats_);
+  require_known_features(gguf);
+  TensorBinder binder(gguf, isa, owned_floats_, owned_indices_);
   token_embedding_ = binder.table("token_embd.weight", config_.n_embd, config_.n_vocab);
+  token_embedding_outliers_ = binder.outliers("token_embd.weight", config_.n_embd, config_.n_vocab);
   output_norm_ = binder.vector("output_norm.weight", config_.n_embd);
   // A file without a head uses the embedding as head (tied).
   const std::string_view head = binder.has("output.weight") ? "output.weight" : "token_embd.weight";
@@ -57,8 +78,10 @@ void Model::use_packed(std::shared_ptr<const PackedWeights> packed) {
     if (found == by_data.end()) return;  // absent in this architecture
     const int lanes = ops::packed_lanes(weight.view.type, isa_);
     const std::byte* panels = packed_ == nullptr ? nullptr : packed_->find(*found->second, lanes);
+    const ops::OutlierColumns outliers = weight.outliers;
     weight = panels == nullptr ? ops::prepare_weight(weight.view, isa_)
                                : ops::prepare_packed_weight(weight.view, isa_, panels);
+    weight.outliers = outliers;
   };
   bind(output_);
   for (LayerWeights& layer : layers_) {
@@ -102,7 +125,10 @@ void Model::replace_matrix(std::string_view name, const TensorView& view) {
   }
   const ops::Weight bound = ops::prepare_weight(view, isa_);
   if (ops::Weight* weight = weight_of(old); weight != nullptr) *weight = bound;
-  if (name == "token_embd.weight") token_embedding_ = view;
+  if (name == "token_embd.weight") {
+    token_embedding_ = view;
+    token_embedding_outliers_ = {};
+  }
   for (NamedMatrix& m : matrices_) {
     if (m.name == name) m.view = view;
   }

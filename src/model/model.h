@@ -70,9 +70,10 @@ class Model {
   /// layout of the file. Not while a forward pass runs.
   void use_packed(std::shared_ptr<const PackedWeights> packed);
   /// From now on reads `view` where it read matrix `name`, as head and as embedding where it is both: for measuring
-  /// what a change of one weight does. The data must outlive the model or the next replacement. Not while a forward
-  /// pass runs. Errors: not_found; invalid_argument for another shape, or when weights are packed (panels have the old
-  /// values); unsupported when no kernel multiplies by the type. Nothing has changed after an error.
+  /// what a change of one weight does. Outlier columns of the old matrix go with it. The data must outlive the model or
+  /// the next replacement. Not while a forward pass runs. Errors: not_found; invalid_argument for another shape, or
+  /// when weights are packed (panels have the old values); unsupported when no kernel multiplies by the type. Nothing
+  /// has changed after an error.
   void replace_matrix(std::string_view name, const TensorView& view);
   /// What is read now for matrix or embedding `name`. Errors: not_found.
   const TensorView& matrix(std::string_view name) const;
@@ -87,11 +88,13 @@ class Model {
   ModelConfig config_;
   kernels::Isa isa_;
   TensorView token_embedding_;
+  ops::OutlierColumns token_embedding_outliers_;
   const float* output_norm_ = nullptr;
   ops::Weight output_;
   const float* rope_factors_ = nullptr;  // [n_rot / 2] or null
   std::vector<LayerWeights> layers_;
-  std::vector<std::vector<float>> owned_floats_;  // norms and biases stored as other types
+  std::vector<std::vector<float>> owned_floats_;     // norms and biases stored as other types
+  std::vector<std::vector<int32_t>> owned_indices_;  // channels of outlier columns
   uint64_t weight_bytes_ = 0;
   std::vector<NamedMatrix> matrices_;
   std::shared_ptr<const PackedWeights> packed_;

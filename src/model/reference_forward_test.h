@@ -39,7 +39,15 @@ class ReferenceForward {
     const TensorView& view = gguf_->tensor(name).view;
     std::vector<float> floats(static_cast<size_t>(view.n_cols()));
     traits(view.type).decode(view.row(r), floats.data(), view.n_cols());
-    return Row(floats.begin(), floats.end());
+    Row row(floats.begin(), floats.end());
+    if (const GgufTensor* index = gguf_->find_tensor(name + ".outlier_index"); index != nullptr) {
+      const TensorView& values = gguf_->tensor(name + ".outlier").view;
+      const auto* channels = reinterpret_cast<const int32_t*>(index->view.data.data());
+      floats.resize(static_cast<size_t>(values.n_cols()));
+      traits(values.type).decode(values.row(r), floats.data(), values.n_cols());
+      for (size_t j = 0; j < floats.size(); ++j) row[static_cast<size_t>(channels[j])] += floats[j];
+    }
+    return row;
   }
 
   Row multiply(const std::string& name, const Row& x) const {

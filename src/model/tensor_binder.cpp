@@ -2,6 +2,7 @@
 #include "model/tensor_binder.h"
 
 #include <cstdint>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -29,10 +30,44 @@ TensorView TensorBinder::table(std::string_view name, int64_t n_in, int64_t n_ou
 
 ops::Weight TensorBinder::matrix(std::string_view name, int64_t n_in, int64_t n_out) {
   const TensorView view = table(name, n_in, n_out);
+  ops::Weight weight;
   try {
-    const ops::Weight weight = ops::prepare_weight(view, isa_);
-    matrices_.push_back({std::string(name), view});
-    return weight;
+    weight = ops::prepare_weight(view, isa_);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: tensor {}: {}", gguf_->source(), name, e.what()));
+  }
+  weight.outliers = outliers(name, n_in, n_out);
+  matrices_.push_back({std::string(name), view});
+  return weight;
+}
+
+// The channels are copied: a file that changes under its mapping must not lead outside the activations.
+ops::OutlierColumns TensorBinder::outliers(std::string_view name, int64_t n_in, int64_t n_out) {
+  const std::string index_name = fmt::format("{}.outlier_index", name);
+  const std::string values_name = fmt::format("{}.outlier", name);
+  const GgufTensor* index = gguf_->find_tensor(index_name);
+  const GgufTensor* values = gguf_->find_tensor(values_name);
+  if (index == nullptr && values == nullptr) return {};
+  if (index == nullptr || values == nullptr) {
+    fail(ErrorCode::corrupt, "{}: tensor {}: found no tensor {} beside it", gguf_->source(),
+         index == nullptr ? values_name : index_name, index == nullptr ? index_name : values_name);
+  }
+  const TensorView& view = index->view;
+  if (view.type != TensorType::i32) {
+    fail(ErrorCode::unsupported, "{}: tensor {}: found type {}, expected i32", gguf_->source(), index_name,
+         traits(view.type).name);
+  }
+  if (view.n_elements() != view.ne[0] || view.ne[0] > n_in) {
+    fail(ErrorCode::corrupt, "{}: tensor {}: found shape [{}, {}, {}, {}], expected at most {} channels",
+         gguf_->source(), index_name, view.ne[0], view.ne[1], view.ne[2], view.ne[3], n_in);
+  }
+  std::vector<int32_t>& channels = indices_->emplace_back(static_cast<size_t>(view.ne[0]));
+  std::memcpy(channels.data(), view.data.data(), channels.size() * sizeof(int32_t));
+  try {
+    const ops::OutlierColumns out = ops::prepare_outliers(channels, values->view, n_in, n_out, isa_);
+    used_.insert(index->name);
+    used_.insert(values->name);
+    return out;
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: tensor {}: {}", gguf_->source(), name, e.what()));
   }

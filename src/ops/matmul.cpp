@@ -6,6 +6,7 @@
 #include "kernels/packed_layout.h"
 #include "kernels/vector_kernel.h"
 #include "ops/ops.h"
+#include "ops/outliers.h"
 
 namespace thimble::ops {
 
@@ -17,12 +18,13 @@ using kernels::ActivationLayout;
 struct Input {
   const std::byte* data;
   size_t stride;
+  const float* floats;  // [n_tokens, k], what data was made from
 };
 
 Input quantize_input(const Backend& backend, ActivationLayout layout, const float* x, int64_t n_tokens, int64_t k,
                      ActivationBuffer& scratch) noexcept {
   const size_t stride = kernels::activation_row_bytes(layout, k);
-  if (layout == ActivationLayout::f32) return {reinterpret_cast<const std::byte*>(x), stride};
+  if (layout == ActivationLayout::f32) return {reinterpret_cast<const std::byte*>(x), stride, x};
   const auto quantize =
       layout == ActivationLayout::q8_block ? backend.vector->quantize_q8_block : backend.vector->quantize_q8_super;
   std::byte* const out = scratch.data();
@@ -32,7 +34,7 @@ Input quantize_input(const Backend& backend, ActivationLayout layout, const floa
       quantize(x + t * k, reinterpret_cast<ActivationGroup*>(out + static_cast<size_t>(t) * stride), k);
     }
   });
-  return {out, stride};
+  return {out, stride, x};
 }
 
 // Rows that a kernel walks through together: where threads may divide a matrix.
@@ -63,6 +65,7 @@ void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tok
       .k = w.n_in(),
       .packed = packed};
   w.kernel->function(args);
+  if (w.outliers.k() > 0) add_outlier_products(w, input.floats, n_tokens, begin, end, output.out);
   if (output.bias == nullptr) return;
   for (int64_t t = 0; t < n_tokens; ++t) {
     for (int64_t r = begin; r < end; ++r) output.out[t * w.n_out() + r] += output.bias[r];

@@ -29,11 +29,22 @@ struct Backend {
 /// Errors: unsupported when this machine cannot run `isa`.
 Backend make_backend(ThreadPool& pool, kernels::Isa isa);
 
+/// Input channels that quantization serves worst, beside the quantized rest of a matrix: W = rest + values at the
+/// columns `index` (docs/FORMAT.md, "Outlier branch"; the idea of LLM.int8(), arXiv 2208.07339, and SpQR,
+/// arXiv 2306.03078). `values` is the difference, whatever the rest holds there.
+struct OutlierColumns {
+  const int32_t* index = nullptr;                 // [k], ascending
+  TensorView values;                              // f16 [n_out, k]: ne = {k, n_out, 1, 1}
+  const kernels::MatmulKernel* kernel = nullptr;  // chosen by prepare_outliers
+  int64_t k() const noexcept { return index == nullptr ? 0 : values.ne[0]; }
+};
+
 /// A weight matrix W [n_out, n_in] bound to the kernel that multiplies by it.
 struct Weight {
   TensorView view;                                // ne = {n_in, n_out, 1, 1}; null data when absent
   const kernels::MatmulKernel* kernel = nullptr;  // chosen by prepare_weight
   const std::byte* packed = nullptr;              // panels that the kernel reads instead of view.data, or null
+  OutlierColumns outliers = {};                   // added to every product; none by default
   int64_t n_in() const noexcept { return view.ne[0]; }
   int64_t n_out() const noexcept { return view.ne[1]; }
 };
@@ -55,6 +66,11 @@ void pack_panels(const TensorView& view, kernels::Isa isa, int64_t begin, int64_
 /// it must outlive the weight. `view` gives type and shape; its data is not read again. Errors: as prepare_weight.
 Weight prepare_packed_weight(const TensorView& view, kernels::Isa isa, const std::byte* packed);
 
+/// Outlier columns of a matrix of `n_in` columns and `n_out` rows. `index` must outlive them. Errors: corrupt (index
+/// empty, out of range or not ascending; values of another shape), unsupported (values that are not f16).
+OutlierColumns prepare_outliers(std::span<const int32_t> index, const TensorView& values, int64_t n_in, int64_t n_out,
+                                kernels::Isa isa);
+
 /// Activations converted once per matmul input to the layouts kernels read (int8 blocks or floats).
 class ActivationBuffer {
  public:
@@ -74,7 +90,7 @@ struct MatmulOutput {
   const float* bias = nullptr;
 };
 
-/// out_i = x W_i^T + bias_i for every output i. x [n_tokens, n_in]; all weights share n_in.
+/// out_i = x W_i^T + bias_i for every output i, outlier columns included. x [n_tokens, n_in]; all weights share n_in.
 void matmul(const Backend& backend, std::span<const MatmulOutput> outputs, const float* x, int64_t n_tokens,
             ActivationBuffer& scratch) noexcept;
 
@@ -99,8 +115,10 @@ void add_gram(const Backend& backend, const float* x_t, int64_t n, int64_t n_tok
 /// out [n, n_rows] = transpose of x [n_rows, n].
 void transpose(const Backend& backend, const float* x, int64_t n_rows, int64_t n, float* out) noexcept;
 
-/// Decodes row `ids[t]` of `table` (embedding, [n_vocab, n_embd]) into out [n_tokens, n_embd]. Ids must be in range.
-void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out) noexcept;
+/// Decodes row `ids[t]` of `table` (embedding, [n_vocab, n_embd]) and its outlier columns into out [n_tokens, n_embd].
+/// Ids must be in range.
+void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out,
+              const OutlierColumns& outliers = {}) noexcept;
 
 /// out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight; x, out [n_tokens, n]; in place allowed.
 void rms_norm(const Backend& backend, const float* x, const float* weight, float* out, int64_t n_tokens, int64_t n,

@@ -4,6 +4,7 @@
 
 #include "kernels/vector_kernel.h"
 #include "ops/ops.h"
+#include "ops/outliers.h"
 
 namespace thimble::ops {
 
@@ -18,11 +19,15 @@ int64_t rows_per_item(int64_t row_length) noexcept {
 
 }  // namespace
 
-void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out) noexcept {
+void get_rows(const Backend& backend, const TensorView& table, std::span<const int32_t> ids, float* out,
+              const OutlierColumns& outliers) noexcept {
   const DecodeFn decode = traits(table.type).decode;
   const int64_t n = table.n_cols();
   backend.pool->split(static_cast<int64_t>(ids.size()), rows_per_item(n), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) decode(table.row(ids[static_cast<size_t>(t)]), out + t * n, n);
+    for (int64_t t = begin; t < end; ++t) {
+      decode(table.row(ids[static_cast<size_t>(t)]), out + t * n, n);
+      add_outlier_row(outliers, ids[static_cast<size_t>(t)], out + t * n);
+    }
   });
 }
 
