@@ -154,6 +154,10 @@ Json inspect_json(const GgufFile& file, const GgufSummary& summary) {
           {"tensor_bytes", summary.totals.bytes},
           {"bits_per_weight", summary.totals.bits_per_weight()},
           {"body_bits_per_weight", summary.totals.body_bits_per_weight()},
+          {"outlier_branch",
+           {{"matrices", summary.outliers.n_matrices},
+            {"channels", summary.outliers.n_channels},
+            {"bytes", summary.outliers.bytes}}},
           {"packed", describe_packed(file)},
           {"stock_llama_cpp", {{"loads", summary.stock_obstacles.empty()}, {"obstacles", summary.stock_obstacles}}}};
 }
@@ -196,6 +200,9 @@ void print_text(const GgufFile& file, const GgufSummary& summary, bool with_tens
              totals.bytes);
   fmt::print("\nBits per weight: {:.3f} in all, {:.3f} in the body (without token_embd.weight and output.weight)\n",
              totals.bits_per_weight(), totals.body_bits_per_weight());
+  if (const GgufOutliers& o = summary.outliers; o.n_matrices > 0) {
+    fmt::print("Outlier branch: {} channels of {} matrices in f16, {} bytes\n", o.n_channels, o.n_matrices, o.bytes);
+  }
   print_packed(file);
   if (summary.stock_obstacles.empty()) {
     fmt::print("Stock llama.cpp: can load it (nothing found against it)\n");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/gguf.h"
@@ -11,13 +12,15 @@
 namespace thimble {
 
 /// Elements and bytes of tensor data; the body is everything but token_embd.weight and output.weight, whose share
-/// dominates small models and says little about how well the layers are squeezed.
+/// dominates small models and says little about how well the layers are squeezed. The tensors of an outlier branch
+/// (X.weight.outlier, X.weight.outlier_index) add bytes to their matrix, but no weights.
 struct GgufTotals {
   uint64_t elements = 0;
   uint64_t bytes = 0;
   uint64_t body_elements = 0;
   uint64_t body_bytes = 0;
 
+  void add(std::string_view name, uint64_t tensor_elements, uint64_t tensor_bytes) noexcept;
   /// 8 * bytes / elements; 0 for no elements.
   double bits_per_weight() const noexcept;
   double body_bits_per_weight() const noexcept;
@@ -34,8 +37,16 @@ struct GgufTypeTotals {
   uint64_t bytes = 0;
 };
 
+/// Outlier branches of a file, as far as the names of its tensors tell.
+struct GgufOutliers {
+  uint64_t n_matrices = 0;
+  uint64_t n_channels = 0;  // of all of them
+  uint64_t bytes = 0;
+};
+
 struct GgufSummary {
   GgufTotals totals;
+  GgufOutliers outliers;
   std::vector<GgufTypeTotals> by_type;  // most bytes first
   std::vector<std::string>
       stock_obstacles;  // why stock llama.cpp refuses the file; empty when nothing is known against it

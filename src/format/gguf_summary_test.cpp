@@ -63,6 +63,27 @@ TEST(GgufSummary, CountsBitsPerWeightWithAndWithoutEmbeddingAndHead) {
   EXPECT_TRUE(summary.stock_obstacles.empty()) << summary.stock_obstacles.front();
 }
 
+TEST(GgufSummary, OutlierBranchesCostBytesOfTheirMatrixButAreNoWeights) {
+  std::vector<GgufTensorPlan> plans = kPlans;
+  plans.push_back({"blk.0.attn_q.weight.outlier_index", TensorType::i32, 1, {3, 1, 1, 1}});
+  plans.push_back({"blk.0.attn_q.weight.outlier", TensorType::f16, 2, {3, 32, 1, 1}});
+  plans.push_back({"output.weight.outlier_index", TensorType::i32, 1, {2, 1, 1, 1}});
+  plans.push_back({"output.weight.outlier", TensorType::f16, 2, {2, 100, 1, 1}});
+  const Model plain = model(llama_metadata(), kPlans);
+  const Model m = model(llama_metadata(), plans);
+  const GgufSummary before = summarize(plain.file);
+  const GgufSummary summary = summarize(m.file);
+  EXPECT_EQ(summary.totals.elements, before.totals.elements);
+  EXPECT_EQ(summary.totals.body_elements, before.totals.body_elements);
+  EXPECT_EQ(summary.totals.bytes, before.totals.bytes + 12 + 192 + 8 + 400);
+  EXPECT_EQ(summary.totals.body_bytes, before.totals.body_bytes + 12 + 192);
+  EXPECT_EQ(summary.outliers.n_matrices, 2u);
+  EXPECT_EQ(summary.outliers.n_channels, 5u);
+  EXPECT_EQ(summary.outliers.bytes, 12u + 192 + 8 + 400);
+  EXPECT_EQ(before.outliers.n_matrices, 0u);
+  EXPECT_EQ(summary.stock_obstacles.size(), 4u);
+}
+
 TEST(GgufSummary, AFileWithoutTensorsHasNoBits) {
   const Model m = model(llama_metadata(), {});
   EXPECT_EQ(tensor_totals(m.file).bits_per_weight(), 0.0);
@@ -87,6 +108,11 @@ TEST(GgufSummary, SaysWhyStockLlamaCppRefusesAFile) {
   for (const char* name : {"blk.0.attn_q.weight.outlier", "blk.0.attn_q.weight.outlier_index", "extra.weight",
                            "blk..attn_k.weight", "blk.0.attn.weight", "blk.0.attn_k", "attn_k.weight"}) {
     expect_obstacle(llama_metadata(), with(name), name);
+  }
+  for (const TensorType type : {TensorType::i4_g64, TensorType::i4_g128, TensorType::i5_g64, TensorType::i5_g128}) {
+    std::vector<GgufTensorPlan> grouped = kPlans;
+    grouped[2] = {"blk.0.attn_q.weight", type, 2, {128, 32, 1, 1}};
+    expect_obstacle(llama_metadata(), grouped, std::string(traits(type).name));
   }
   GgufMetadata metadata = llama_metadata();
   metadata.set_bool("thimble.rotated", true);
