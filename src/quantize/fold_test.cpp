@@ -10,25 +10,16 @@
 #include <random>
 
 #include "base/error.h"
-#include "model/reference_forward_test.h"
-#include "model/synthetic_model.h"
-#include "model/synthetic_shapes_test.h"
+#include "quantize/fold_model_test.h"
 
 namespace thimble {
 namespace {
-
-const std::vector<int32_t> kTokens = {1, 17, 200, 33, 90, 5, 263};
 
 ModelConfig shape(const char* architecture, int64_t n_head, int64_t n_head_kv) {
   ModelConfig config = tiny_config(architecture);
   config.n_head = n_head;
   config.n_head_kv = n_head_kv;
   return config;
-}
-
-SyntheticModel make_model(const ModelConfig& config, bool tied, TensorType type = TensorType::f32) {
-  ThreadPool pool(1);
-  return make_synthetic_model(config, synthetic_tensors(config, type, tied), {}, pool);
 }
 
 /// Factors between 1/8 and 8, equal where the site ties them.
@@ -38,35 +29,6 @@ std::vector<float> random_factors(const FoldSite& site, uint32_t seed) {
   for (float& factor : s) factor = std::exp2(static_cast<float>(generator() % 6001) / 1000.0f - 3.0f);
   tie_factors(site, seed % 2 == 0 ? TieBy::mean : TieBy::max, s);
   return s;
-}
-
-/// Multiplies the f32 tensors of an image by the factors of `plan`.
-void fold_image(SyntheticModel* model, const FoldPlan& plan) {
-  check_plan(plan, model->gguf);
-  for (const auto& [name, scales] : plan) {
-    const GgufTensor& tensor = model->gguf.tensor(name);
-    ASSERT_EQ(tensor.view.type, TensorType::f32);
-    const auto offset = static_cast<size_t>(tensor.view.data.data() - model->image.data());
-    auto* values = reinterpret_cast<float*>(model->image.data() + offset);
-    if (tensor.n_dims == 1) {
-      apply_fold(scales, values, 0, tensor.view.ne[0], 1);
-    } else {
-      apply_fold(scales, values, 0, tensor.view.ne[1], tensor.view.ne[0]);
-    }
-  }
-}
-
-/// Largest difference of logits relative to the largest logit.
-double change(const std::vector<std::vector<double>>& before, const GgufFile& after) {
-  const auto logits = ReferenceForward(after).run(kTokens);
-  double worst = 0, largest = 0;
-  for (size_t t = 0; t < logits.size(); ++t) {
-    for (size_t i = 0; i < logits[t].size(); ++i) {
-      worst = std::max(worst, std::abs(logits[t][i] - before[t][i]));
-      largest = std::max(largest, std::abs(before[t][i]));
-    }
-  }
-  return worst / largest;
 }
 
 struct Shape {
@@ -80,8 +42,8 @@ class FoldedModel : public testing::TestWithParam<Shape> {};
 TEST_P(FoldedModel, ComputesTheSameLogitsUnderRandomFoldsAtAllSites) {
   const auto [architecture, n_head, n_head_kv, tied] = GetParam();
   const ModelConfig config = shape(architecture, n_head, n_head_kv);
-  SyntheticModel model = make_model(config, tied);
-  const auto before = ReferenceForward(model.gguf).run(kTokens);
+  SyntheticModel model = make_fold_model(config, tied);
+  const auto before = reference_logits(model.gguf);
   const FoldSites places = fold_sites(config, model.gguf);
   ASSERT_EQ(places.sites.size(), 4u * static_cast<size_t>(config.n_layer));
   EXPECT_TRUE(places.skipped.empty());
@@ -95,7 +57,7 @@ TEST_P(FoldedModel, ComputesTheSameLogitsUnderRandomFoldsAtAllSites) {
   EXPECT_EQ(find_scales(plan, "output_norm.weight"), nullptr);
   EXPECT_EQ(find_scales(plan, "blk.0.attn_v.bias") != nullptr, config.has_qkv_bias);
   fold_image(&model, plan);
-  EXPECT_LT(change(before, model.gguf), 1e-5);
+  EXPECT_LT(change_of_logits(before, model.gguf), 1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, FoldedModel,
@@ -106,25 +68,25 @@ INSTANTIATE_TEST_SUITE_P(Shapes, FoldedModel,
 // Each half of a fold alone must be visible, or the test above would prove nothing.
 TEST(Fold, HalfOfAnyFoldChangesTheLogits) {
   const ModelConfig config = shape("qwen2", 4, 2);
-  const SyntheticModel original = make_model(config, true);
-  const auto before = ReferenceForward(original.gguf).run(kTokens);
+  const SyntheticModel original = make_fold_model(config, true);
+  const auto before = reference_logits(original.gguf);
   const FoldSites places = fold_sites(config, original.gguf);
   for (size_t i = 0; i < 4; ++i) {
     const FoldSite& site = places.sites[i];
     const FoldPlan whole = plan_of_site(site, random_factors(site, 7));
     for (const auto& left_out : whole) {
-      SyntheticModel model = make_model(config, true);
+      SyntheticModel model = make_fold_model(config, true);
       FoldPlan plan = whole;
       plan.erase(left_out.first);
       fold_image(&model, plan);
-      EXPECT_GT(change(before, model.gguf), 1e-4) << site.name() << " without " << left_out.first;
+      EXPECT_GT(change_of_logits(before, model.gguf), 1e-4) << site.name() << " without " << left_out.first;
     }
   }
 }
 
 TEST(Fold, UntiedFactorsAreRefusedAndTiedOnesAreMeanOrMax) {
   const ModelConfig config = shape("llama", 6, 2);  // three query heads on one of values
-  const SyntheticModel model = make_model(config, false);
+  const SyntheticModel model = make_fold_model(config, false);
   const FoldSite site = fold_sites(config, model.gguf).sites.at(1);
   ASSERT_EQ(site.kind, FoldKind::attn_output);
   EXPECT_EQ(site.n_rep, 3);
@@ -147,7 +109,7 @@ TEST(Fold, UntiedFactorsAreRefusedAndTiedOnesAreMeanOrMax) {
 
 TEST(Fold, PlansAreCheckedAgainstTheModel) {
   const ModelConfig config = shape("llama", 4, 2);
-  const SyntheticModel model = make_model(config, false);
+  const SyntheticModel model = make_fold_model(config, false);
   const FoldSite site = fold_sites(config, model.gguf).sites.at(0);
   std::vector<float> s(64, 1.0f);
   EXPECT_NO_THROW(check_plan(plan_of_site(site, s), model.gguf));
