@@ -17,6 +17,12 @@
 
 namespace thimble {
 
+inline ModelConfig one_layer(const char* architecture = "llama") {
+  ModelConfig config = tiny_config(architecture);
+  config.n_layer = 1;
+  return config;
+}
+
 inline SyntheticModel make_fold_model(const ModelConfig& config, bool tied) {
   ThreadPool pool(1);
   return make_synthetic_model(config, synthetic_tensors(config, TensorType::f32, tied), {}, pool);

@@ -83,11 +83,11 @@ TEST_F(Smooth, LossIsTheErrorOfTheRoundedProduct) {
 
 TEST_F(Smooth, PlantedOutliersLeaveThePerTokenErrorAndTheModelStaysTheSame) {
   for (const char* architecture : {"llama", "qwen2"}) {
-    SyntheticModel model = make_fold_model(tiny_config(architecture), true);
+    SyntheticModel model = make_fold_model(one_layer(architecture), true);
     const Logits before = reference_logits(model.gguf);
     const Calibration calibration = planted_calibration(model.gguf);
     const FoldSearch found = search_smooth(model.gguf, calibration, all_as(model.gguf, TensorType::q8_0), {}, backend_);
-    ASSERT_EQ(found.choices.size(), 4u);  // qkv and gate_up of two layers
+    ASSERT_EQ(found.choices.size(), 2u);  // qkv and gate_up
     for (const FoldChoice& choice : found.choices) {
       EXPECT_TRUE(choice.folded) << choice.site;
       EXPECT_LT(choice.final_loss, 0.25 * choice.final_identity) << choice.site;
@@ -111,25 +111,25 @@ TEST_F(Smooth, PlantedOutliersLeaveThePerTokenErrorAndTheModelStaysTheSame) {
 }
 
 TEST_F(Smooth, EngineRoundingNeverGetsWorse) {
-  const SyntheticModel model = make_fold_model(tiny_config(), true);
+  const SyntheticModel model = make_fold_model(one_layer(), true);
   SmoothSettings settings;
   settings.activations = ActivationRounding::engine;
   const FoldSearch found = search_smooth(model.gguf, planted_calibration(model.gguf),
                                          all_as(model.gguf, TensorType::q8_0), settings, backend_);
-  ASSERT_EQ(found.choices.size(), 4u);
+  ASSERT_EQ(found.choices.size(), 2u);
   for (const FoldChoice& choice : found.choices) {
     EXPECT_EQ(choice.folded, choice.loss < choice.loss_identity && choice.final_loss < 0.99 * choice.final_identity);
   }
 }
 
 TEST_F(Smooth, WhatCannotBeMeasuredIsSkipped) {
-  const SyntheticModel model = make_fold_model(tiny_config(), true);
+  const SyntheticModel model = make_fold_model(one_layer(), true);
   const auto sites = fold_sites(read_model_config(model.gguf), model.gguf).sites;
   CalibrationEntry entry = entry_of(sites[0], planted_inputs(64, sites[0].n, 5, 3), {});
   const FoldSearch found = search_smooth(model.gguf, Calibration::from_entries({}, {&entry, 1}),
                                          all_as(model.gguf, TensorType::q8_0), {}, backend_);
   EXPECT_TRUE(found.plan.empty());
-  ASSERT_EQ(found.skipped.size(), 4u);
+  ASSERT_EQ(found.skipped.size(), 2u);
   EXPECT_NE(found.skipped[0].reason.find("held-out"), std::string::npos);
   EXPECT_NE(found.skipped[1].reason.find("maxima"), std::string::npos);
   SmoothSettings settings;
