@@ -1,7 +1,9 @@
 // Conducts a conversion: reads the folder, plans metadata and tensors, then streams the data.
 #include "convert/convert.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "convert/hf_folder.h"
@@ -16,17 +18,46 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uint32_t kThimbleKeysVersion = 1;  // of the keys thimble.*, docs/FORMAT.md
+
+bool is_float(TensorType type) noexcept {
+  return type == TensorType::f32 || type == TensorType::f16 || type == TensorType::bf16;
+}
+
 // llama_ftype of llama.h; the number that says which type most matrices have.
-uint32_t file_type(TensorType type) {
+uint32_t file_type(TensorType type) noexcept {
   switch (type) {
     case TensorType::f32:
       return 0;
-    case TensorType::f16:
-      return 1;
     case TensorType::bf16:
       return 32;
+    case TensorType::q4_0:
+      return 2;
+    case TensorType::q4_1:
+      return 3;
+    case TensorType::q8_0:
+      return 7;
+    case TensorType::q5_0:
+      return 8;
+    case TensorType::i4_g64:
+    case TensorType::i4_g128:
+      return 1024;  // LLAMA_FTYPE_GUESSED: no number of its own
     default:
-      fail(ErrorCode::invalid_argument, "convert: output type {}, expected f16, bf16 or f32", traits(type).name);
+      return 1;
+  }
+}
+
+// Errors: invalid_argument for types that no matrix of this folder can become.
+void check_type(const HfFolder& folder, std::optional<TensorType> type) {
+  if (!type || is_float(*type)) return;
+  if (!folder.config.quantization) {
+    fail(ErrorCode::invalid_argument, "convert: output type {}, expected f16, bf16 or f32", traits(*type).name);
+  }
+  if (!can_hold_packed(*type)) {
+    fail(ErrorCode::invalid_argument,
+         "convert: output type {}, expected q4_0, q4_1, q5_0, q8_0, i4_g64, i4_g128, f16, bf16 or f32 for packed "
+         "weights",
+         traits(*type).name);
   }
 }
 
@@ -58,14 +89,13 @@ void write_hyperparameters(const HfConfig& config, const std::string& architectu
   set("vocab_size", config.n_vocab);
 }
 
-GgufMetadata build_metadata(const HfFolder& folder, TensorType type) {
+GgufMetadata build_metadata(const HfFolder& folder) {
   const std::string architecture = gguf_architecture(folder.config);
   GgufMetadata metadata;
   metadata.set_string("general.architecture", architecture);
   metadata.set_string("general.type", "model");
   metadata.set_string("general.name", folder.name);
   write_hyperparameters(folder.config, architecture, metadata);
-  metadata.set_uint32("general.file_type", file_type(type));
   metadata.set_uint32("general.quantization_version", 2);
   write_vocabulary(read_vocabulary(folder), metadata);
   return metadata;
@@ -88,30 +118,84 @@ void check_output(const HfFolder& folder, const std::string& output_path) {
   }
 }
 
+// The type of most packed matrices, or `type` when there are none.
+TensorType main_type(const std::vector<TensorJob>& jobs, TensorType type) {
+  std::map<TensorType, int64_t> elements;
+  for (const TensorJob& job : jobs) {
+    if (job.packed) elements[job.plan.type] += job.packed->n_out * job.packed->n_in;
+  }
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == elements.end() ? type : most->first;
+}
+
+// What was imported and how exactly: the result, the file and the log say the same.
+void note_imports(const HfFolder& folder, const std::vector<TensorJob>& jobs, const Task& task, ConvertResult& result,
+                  GgufMetadata& metadata) {
+  double largest = 0.0, in_steps = 0.0;
+  for (const TensorJob& job : jobs) {
+    if (!job.packed) continue;
+    result.imported.push_back({job.plan.name, job.plan.type, job.fit.largest, job.fit.in_steps});
+    largest = std::max(largest, job.fit.largest);
+    in_steps = std::max(in_steps, job.fit.in_steps);
+    task.say(LogLevel::debug, "{}: {} as {}, {}", job.packed->module, job.plan.name, traits(job.plan.type).name,
+             job.fit.exact() ? "exact"
+                             : fmt::format("weights change by at most {:.3g}, {:.3g} of a step", job.fit.largest,
+                                           job.fit.in_steps));
+  }
+  if (result.imported.empty()) return;
+  result.packing = hf_packing_name(folder.config.quantization->packing);
+  metadata.set_uint32("thimble.version", kThimbleKeysVersion);
+  metadata.set_string("thimble.import", result.packing);
+  metadata.set_int32("thimble.import.group_size", static_cast<int32_t>(folder.config.quantization->group_size));
+  metadata.set_float32("thimble.import.largest_change", static_cast<float>(largest));
+  metadata.set_float32("thimble.import.change_in_steps", static_cast<float>(in_steps));
+}
+
 }  // namespace
 
-ConvertResult convert_hf(const std::string& hf_folder, const std::string& output_path, TensorType type,
-                         const Task& task) {
+ConvertResult import_hf(const std::string& hf_folder, const std::string& output_path, std::optional<TensorType> type,
+                        const Task& task) {
   const HfFolder folder = HfFolder::open(hf_folder);
-  const GgufMetadata metadata = build_metadata(folder, type);
-  const std::vector<TensorJob> jobs = plan_tensors(folder, type);
+  check_type(folder, type);
+  GgufMetadata metadata = build_metadata(folder);
+  const TensorType float_type = type && is_float(*type) ? *type : TensorType::f16;
+  const std::vector<TensorJob> jobs = plan_tensors(folder, float_type, type);
   check_output(folder, output_path);
+  ConvertResult result;
+  result.architecture = gguf_architecture(folder.config);
+  result.type = main_type(jobs, float_type);
+  result.n_tensors = jobs.size();
+  metadata.set_uint32("general.file_type", file_type(result.type));
+  note_imports(folder, jobs, task, result, metadata);
 
   std::vector<GgufTensorPlan> plans;
   for (const TensorJob& job : jobs) plans.push_back(job.plan);
   GgufWriter writer(output_path, metadata, plans);
   StreamProgress progress;
-  for (const GgufTensorPlan& plan : plans) {
-    progress.total +=
-        traits(plan.type).block_bytes * static_cast<uint64_t>(plan.ne[0]) * static_cast<uint64_t>(plan.ne[1]);
-  }
+  for (const GgufTensorPlan& plan : plans) progress.total += gguf_tensor_bytes(plan);
   for (const TensorJob& job : jobs) {
     stream_tensor(job, folder.weights.source(), writer, task, progress);
-    if (job.source != nullptr) folder.weights.release(job.source->data);  // a model may exceed the memory
+    // A model may exceed the memory.
+    for (const SafetensorsTensor* source : {job.source, job.packed ? job.packed->codes : nullptr}) {
+      if (source != nullptr) folder.weights.release(source->data);
+    }
   }
   task.check("convert");
   writer.commit();
-  return {gguf_architecture(folder.config), jobs.size(), writer.bytes_written()};
+  result.file_bytes = writer.bytes_written();
+  return result;
+}
+
+ConvertResult convert_hf(const std::string& hf_folder, const std::string& output_path, TensorType type,
+                         const Task& task) {
+  const std::string config = (fs::path(hf_folder) / "config.json").string();
+  if (const HfFolder folder = HfFolder::open(hf_folder); folder.config.quantization) {
+    fail(ErrorCode::unsupported,
+         "{}: the weights are already quantized ('{}'), expected float weights; `thimble convert` imports them", config,
+         hf_packing_name(folder.config.quantization->packing));
+  }
+  return import_hf(hf_folder, output_path, type, task);
 }
 
 bool is_hf_folder(const std::string& path) {

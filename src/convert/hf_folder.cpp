@@ -71,6 +71,26 @@ void read_tokenizer_config(const fs::path& folder, HfFolder& hf) {
   }
 }
 
+// AutoGPTQ and AutoAWQ once kept the settings in a document of their own; many folders have it and quantization_config.
+void read_quantization(const fs::path& folder, HfFolder& hf) {
+  for (const auto& [name, method] :
+       {std::pair("quantize_config.json", "gptq"), std::pair("quant_config.json", "awq")}) {
+    const std::string path = (folder / name).string();
+    if (!has_file(path)) continue;
+    const auto found = HfQuantization::parse(read_json_file(path, kMaxConfigBytes), path, method);
+    if (!hf.config.quantization) hf.config.quantization = found;
+    const HfQuantization& stated = *hf.config.quantization;
+    if (found.group_size != stated.group_size) {
+      fail(ErrorCode::corrupt, "{}: key 'group_size': found {}, expected {} from config.json", path, found.group_size,
+           stated.group_size);
+    }
+    if (found.packing != stated.packing) {
+      fail(ErrorCode::corrupt, "{}: found the layout '{}', expected '{}' from config.json", path,
+           hf_packing_name(found.packing), hf_packing_name(stated.packing));
+    }
+  }
+}
+
 }  // namespace
 
 HfFolder HfFolder::open(const std::string& path) {
@@ -87,6 +107,7 @@ HfFolder HfFolder::open(const std::string& path) {
   if (const fs::path file = folder / "generation_config.json"; has_file(file)) {
     hf.generation = HfGenerationConfig::parse(read_file(file.string(), kMaxConfigBytes), file.string());
   }
+  read_quantization(folder, hf);
   read_tokenizer(folder, hf);
   read_tokenizer_config(folder, hf);
   if (const fs::path file = folder / "added_tokens.json"; has_file(file)) {

@@ -7,6 +7,8 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "convert/awq_checkpoint.h"
+#include "convert/gptq_checkpoint.h"
 
 namespace thimble {
 
@@ -20,9 +22,11 @@ bool is_float(SafetensorsType type) {
 // Looks up tensors one by one and remembers which were used.
 class Planner {
  public:
-  Planner(const HfFolder& folder, TensorType type) : folder_(folder), type_(type) {}
+  Planner(const HfFolder& folder, TensorType type, std::optional<TensorType> packed_type)
+      : folder_(folder), type_(type), packed_type_(packed_type) {}
 
   void matrix(const std::string& from, const std::string& to, int64_t rows, int64_t cols, int64_t permuted_heads = 0) {
+    if (is_packed(from)) return add_packed(from, to, rows, cols, permuted_heads);
     add(from, {to, type_, 2, {cols, rows, 1, 1}}, {rows, cols}, permuted_heads);
   }
 
@@ -44,7 +48,7 @@ class Planner {
       // although it is not used.
       const bool derived =
           tensor.name.ends_with("rotary_emb.inv_freq") || (folder_.config.tied_head && tensor.name == "lm_head.weight");
-      if (derived || used_.contains(tensor.name)) continue;
+      if (derived || used_.contains(tensor.name) || is_zero_bias(tensor)) continue;
       fail(ErrorCode::corrupt, "{}: tensor '{}' {} is not part of a {} with {} layers", folder_.weights.source(),
            tensor.name, format_shape(tensor.shape), folder_.config.architecture, folder_.config.n_layer);
     }
@@ -52,6 +56,41 @@ class Planner {
   }
 
  private:
+  static std::string module_of(std::string_view name) { return std::string(name.substr(0, name.rfind('.'))); }
+
+  bool is_packed(const std::string& name) const {
+    const std::string codes = module_of(name) + ".qweight";
+    if (!folder_.config.quantization || folder_.weights.find(codes) == nullptr) return false;
+    if (folder_.weights.find(name) != nullptr) {
+      fail(ErrorCode::corrupt, "{}: found both tensor '{}' and '{}', expected one of them", folder_.weights.source(),
+           name, codes);
+    }
+    return true;
+  }
+
+  // AutoGPTQ gives every packed module a bias, of zeros where the model has none.
+  bool is_zero_bias(const SafetensorsTensor& tensor) const {
+    if (!tensor.name.ends_with(".bias") || !used_.contains(module_of(tensor.name) + ".qweight")) return false;
+    const bool zero =
+        std::all_of(tensor.data.begin(), tensor.data.end(), [](std::byte b) { return b == std::byte{0}; });
+    if (zero) return true;
+    fail(ErrorCode::unsupported, "{}: tensor '{}': found a bias, expected none or zeros in a {}",
+         folder_.weights.source(), tensor.name, folder_.config.architecture);
+  }
+
+  void add_packed(const std::string& from, const std::string& to, int64_t rows, int64_t cols, int64_t permuted_heads) {
+    const HfQuantization& quantization = *folder_.config.quantization;
+    const bool awq = quantization.packing == HfPacking::awq_gemm || quantization.packing == HfPacking::awq_gemv;
+    const std::string module = module_of(from);
+    TensorJob job;
+    job.packed = (awq ? open_awq : open_gptq)(folder_.weights, quantization, module, rows, cols);
+    job.fit = fit_packed(*job.packed, packed_type_, quantization.symmetric, folder_.weights.source());
+    job.plan = {to, job.fit.type, 2, {cols, rows, 1, 1}};
+    job.permuted_heads = permuted_heads;
+    for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx"}) used_.insert(module + part);
+    jobs_.push_back(std::move(job));
+  }
+
   void add(const std::string& from, GgufTensorPlan plan, const std::vector<int64_t>& shape, int64_t permuted_heads) {
     const SafetensorsTensor* tensor = folder_.weights.find(from);
     const std::string& source = folder_.weights.source();
@@ -77,6 +116,7 @@ class Planner {
 
   const HfFolder& folder_;
   TensorType type_;
+  std::optional<TensorType> packed_type_;
   std::unordered_set<std::string> used_;
   std::vector<TensorJob> jobs_;
 };
@@ -109,14 +149,14 @@ std::string gguf_architecture(const HfConfig& config) {
   return config.architecture == "Qwen2ForCausalLM" ? "qwen2" : "llama";
 }
 
-std::vector<TensorJob> plan_tensors(const HfFolder& folder, TensorType type) {
+std::vector<TensorJob> plan_tensors(const HfFolder& folder, TensorType type, std::optional<TensorType> packed_type) {
   const HfConfig& config = folder.config;
   const std::string architecture = gguf_architecture(config);
   if (architecture == "llama" && (config.attention_bias || config.mlp_bias)) {
     fail(ErrorCode::unsupported, "{}/config.json: key '{}': {} with biases, expected without", folder.path,
          config.attention_bias ? "attention_bias" : "mlp_bias", config.architecture);
   }
-  Planner planner(folder, type);
+  Planner planner(folder, type, packed_type);
   planner.matrix("model.embed_tokens.weight", "token_embd.weight", config.n_vocab, config.n_embd);
   for (int64_t layer = 0; layer < config.n_layer; ++layer) plan_layer(planner, config, architecture, layer);
   planner.vector("model.norm.weight", "output_norm.weight", config.n_embd);

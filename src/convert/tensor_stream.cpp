@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/float16.h"
+#include "base/function_ref.h"
 
 namespace thimble {
 
@@ -72,6 +73,34 @@ bool same_type(SafetensorsType from, TensorType to) {
          (from == SafetensorsType::bf16 && to == TensorType::bf16);
 }
 
+// Rows that are unpacked at once: neighbours share the words or the cache lines of a packed matrix.
+constexpr size_t kPackedRows = 64;
+
+void stream_packed(const TensorJob& job, FunctionRef<void(std::span<const std::byte>)> write, const Task& task) {
+  const PackedMatrix& matrix = *job.packed;
+  const auto n_in = static_cast<size_t>(matrix.n_in);
+  const size_t out_row = static_cast<size_t>(*row_bytes(job.plan.type, n_in));
+  std::vector<int64_t> rows;
+  std::vector<uint8_t> codes(kPackedRows * n_in);
+  std::vector<float> scales(static_cast<size_t>(matrix.n_groups)), floats(n_in);
+  std::vector<uint8_t> zeros(scales.size());
+  std::vector<std::byte> chunk(kPackedRows * out_row);
+  for (int64_t first = 0; first < matrix.n_out; first += static_cast<int64_t>(rows.size())) {
+    task.check("convert");
+    rows.clear();
+    for (int64_t row = first; row < matrix.n_out && rows.size() < kPackedRows; ++row) {
+      rows.push_back(job.permuted_heads > 0 ? row_source(row, matrix.n_out, job.permuted_heads) : row);
+    }
+    read_codes(matrix, rows, codes.data());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      read_groups(matrix, rows[i], scales.data(), zeros.data());
+      encode_packed_row(job.plan.type, matrix, codes.data() + i * n_in, scales.data(), zeros.data(), floats.data(),
+                        chunk.data() + i * out_row);
+    }
+    write(std::span(chunk).first(rows.size() * out_row));
+  }
+}
+
 }  // namespace
 
 void stream_tensor(const TensorJob& job, const std::string& source, GgufWriter& writer, const Task& task,
@@ -81,6 +110,7 @@ void stream_tensor(const TensorJob& job, const std::string& source, GgufWriter& 
     progress.done += bytes.size();
     task.report(progress.done, progress.total, job.plan.name);
   };
+  if (job.packed) return stream_packed(job, write, task);
   if (job.source == nullptr) {
     write(std::as_bytes(std::span(job.values)));
     return;

@@ -100,6 +100,7 @@ void check_keys(const GgufFile& file, Obstacles* obstacles) {
   if (text_value(file, "tokenizer.ggml.model").empty()) obstacles->add("key 'tokenizer.ggml.model' is missing");
   for (const GgufKeyValue& kv : file.metadata()) {
     // docs/FORMAT.md: every other key of ours changes how the file has to be read.
+    if (kv.key == "thimble.import" || kv.key.starts_with("thimble.import.")) continue;
     if (kv.key.starts_with("thimble.") && !lists(" thimble.version thimble.scheme thimble.recipe ", kv.key)) {
       obstacles->add("key '{}' changes how the weights are read", printable(kv.key));
     }

@@ -157,9 +157,7 @@ HfConfig HfConfig::parse(std::string_view text, const std::string& source) {
   HfConfig config;
   config.architecture = parse_architecture(root);
   if (root.has("quantization_config")) {
-    const JsonObject quantization(root.at("quantization_config"), source + ": key 'quantization_config'");
-    fail(ErrorCode::unsupported, "{}: the weights are already quantized ('{}'), expected float weights", source,
-         quantization.string("quant_method", "unnamed"));
+    config.quantization = HfQuantization::parse(root.at("quantization_config"), source + ": key 'quantization_config'");
   }
   if (const std::string act = root.string("hidden_act", "silu"); act != "silu") {
     fail(ErrorCode::unsupported, "{}: key 'hidden_act': found '{}', expected 'silu'", source, act);

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "format/hf_quantization.h"
+
 namespace thimble {
 
 /// Rotary position scaling. Linear divides positions by `factor`; llama3 changes each frequency (see HfRopeScaling).
@@ -40,7 +42,8 @@ struct HfConfig {
   bool mlp_bias = false;        // Llama only
   std::optional<int64_t> bos_id;
   std::optional<int64_t> pad_id;
-  std::vector<int64_t> eos_ids;  // config.json has one id or a list
+  std::vector<int64_t> eos_ids;                // config.json has one id or a list
+  std::optional<HfQuantization> quantization;  // nothing: float weights
 
   /// `source` names the document in errors. Errors: corrupt (missing, absurd or contradicting values), unsupported
   /// (architecture, activation, rope scaling or quantization that is not known; each named).

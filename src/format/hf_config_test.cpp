@@ -121,8 +121,9 @@ TEST(HfConfig, BadInput) {
             "Qwen2ForCausalLM");
   EXPECT_EQ(error_of(with("architectures", Json::array())),
             "corrupt: t: key 'architectures': found array, expected an array of one name");
-  EXPECT_EQ(error_of(with("quantization_config", {{"quant_method", "gptq"}})),
-            "unsupported: t: the weights are already quantized ('gptq'), expected float weights");
+  EXPECT_EQ(error_of(with("quantization_config", {{"quant_method", "bitsandbytes"}})),
+            "unsupported: t: key 'quantization_config': the weights are already quantized ('bitsandbytes'), expected "
+            "float weights, gptq or awq");
   EXPECT_EQ(error_of(with("hidden_act", "gelu")), "unsupported: t: key 'hidden_act': found 'gelu', expected 'silu'");
   EXPECT_EQ(error_of(with("hidden_size", 7)),
             "corrupt: t: key 'hidden_size': 7 is not a multiple of num_attention_heads 2, and there is no head_dim");
