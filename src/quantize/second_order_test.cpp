@@ -1,0 +1,277 @@
+// Second-order rounding against exact references: an exhaustive search of all codes on a few columns, GPTQ as its paper
+// states it (inverse and Cholesky in doubles), plain rounding where inputs are uncorrelated.
+#include "quantize/second_order.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "quantize/quantize_test_problem.h"
+
+namespace thimble {
+namespace {
+
+double exact_loss(const Problem& p, const RowStrip& strip) {
+  double sum = 0.0;
+  for (int64_t r = 0; r < strip.n_rows; ++r) {
+    const float* const e = strip.error.data() + r * p.n_in;
+    for (int64_t i = 0; i < p.n_in; ++i) {
+      for (int64_t j = 0; j < p.n_in; ++j) {
+        sum += static_cast<double>(e[i]) * static_cast<double>(p.h[static_cast<size_t>(i * p.n_in + j)]) *
+               static_cast<double>(e[j]);
+      }
+    }
+  }
+  return sum;
+}
+
+RowStrip strip_of(const Problem& p, TensorType type) {
+  return {*find_grid(type), p.weights.data(), p.n_out, p.n_in};
+}
+
+TEST(SecondOrder, WithoutCorrelationGptqIsPlainRounding) {
+  ThreadPool pool(2);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  Problem p = random_problem(5, 512, 1);
+  for (int64_t i = 0; i < p.n_in; ++i) {
+    for (int64_t j = 0; j < p.n_in; ++j) {
+      if (i != j) p.h[static_cast<size_t>(i * p.n_in + j)] = 0.0f;
+    }
+  }
+  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+  ASSERT_TRUE(factor.has_value());
+  for (const TensorType type : {TensorType::q4_0, TensorType::q4_k, TensorType::q6_k, TensorType::iq4_xs}) {
+    RowStrip plain = strip_of(p, type);
+    RowStrip gptq = strip_of(p, type);
+    round_nearest(backend, p.importance(), plain);
+    round_gptq(backend, *factor, p.importance(), gptq);
+    EXPECT_EQ(plain.codes, gptq.codes) << traits(type).name;
+    EXPECT_EQ(exact_loss(p, plain), exact_loss(p, gptq)) << traits(type).name;
+    const std::vector<uint8_t> before = plain.codes;
+    EXPECT_EQ(descend(backend, p.h.data(), 0.0, plain), 0) << traits(type).name;
+    EXPECT_EQ(plain.codes, before);
+  }
+}
+
+// Frantar et al. 2210.17323, algorithm 1, with the scales of each block searched at its first column: H^-1 = T^T T, T
+// upper; err = (w_j - q_j) / T_jj; W_:k -= err T_jk. All in doubles. Counts the codes that differ from the strip's.
+struct Differences {
+  int codes = 0;
+  int blocks = 0;  // whose scales are not equally good for the reference's weights
+};
+
+// Of a block that begins at `column`, rounded to nearest.
+double weighted_error(const Problem& p, const GridTraits& grid, const BlockGrid& block, const float* w, size_t column) {
+  double sum = 0.0;
+  for (int e = 0; e < grid.block_elems; ++e) {
+    const double error = static_cast<double>(grid_value(grid, block, e, nearest(grid, block, e, w[e])) - w[e]);
+    sum += error * error * static_cast<double>(p.diagonal[column + static_cast<size_t>(e)]);
+  }
+  return sum;
+}
+
+Differences compare_with_paper(const Problem& p, const RowStrip& strip, double damp) {
+  const GridTraits& grid = *strip.grid;
+  const auto n = static_cast<size_t>(p.n_in);
+  std::vector<double> a(p.h.begin(), p.h.end());
+  double mean = 0.0;
+  for (size_t i = 0; i < n; ++i) mean += a[i * n + i] / static_cast<double>(n);
+  for (size_t i = 0; i < n; ++i) a[i * n + i] += damp * mean;
+  const std::vector<double> upper = upper_factor(inverse(a, n), n);
+  Differences out;
+  for (int64_t r = 0; r < p.n_out; ++r) {
+    std::vector<double> w(p.weights.begin() + r * p.n_in, p.weights.begin() + (r + 1) * p.n_in);
+    for (size_t j = 0; j < n; ++j) {
+      const auto size = static_cast<size_t>(grid.block_elems);
+      const auto element = static_cast<int>(j % size);
+      // Its own scales are compared; codes are taken with the strip's, or one unit in the last place of a scale would
+      // change every code after it.
+      const BlockGrid& block = strip.blocks[static_cast<size_t>(r * strip.n_blocks()) + j / size];
+      if (element == 0) {
+        const std::vector<float> now(w.begin() + static_cast<int64_t>(j), w.end());
+        BlockGrid own;
+        grid.fit(now.data(), p.importance().data() + j, &own);
+        const double difference =
+            weighted_error(p, grid, block, now.data(), j) / weighted_error(p, grid, own, now.data(), j);
+        if (std::fabs(difference - 1.0) > 0.02) ++out.blocks;
+      }
+      const uint8_t code = nearest(grid, block, element, static_cast<float>(w[j]));
+      const uint8_t taken = strip.codes[static_cast<size_t>(r) * n + j];
+      if (code != taken) ++out.codes;
+      const double scaled = (w[j] - static_cast<double>(grid_value(grid, block, element, taken))) / upper[j * n + j];
+      for (size_t k = j; k < n; ++k) w[k] -= scaled * upper[j * n + k];
+    }
+  }
+  return out;
+}
+
+TEST(SecondOrder, GptqIsThatOfThePaper) {
+  ThreadPool pool(2);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  struct Case {
+    TensorType type;
+    int64_t n_in;
+  };
+  // Blocks of 32 within a panel, a panel that ends early, a block as long as a panel.
+  for (const Case& c : {Case{TensorType::q4_0, 64}, Case{TensorType::q4_1, 288}, Case{TensorType::q4_k, 512}}) {
+    const Problem p = random_problem(4, c.n_in, 2);
+    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+    ASSERT_TRUE(factor.has_value());
+    RowStrip strip = strip_of(p, c.type);
+    round_gptq(backend, *factor, p.importance(), strip);
+    const Differences differences = compare_with_paper(p, strip, 0.01);
+    // Weights half way between two codes may fall to either side.
+    EXPECT_LE(differences.codes, c.n_in / 64) << traits(c.type).name << " x " << c.n_in;
+    EXPECT_EQ(differences.blocks, 0) << traits(c.type).name << " x " << c.n_in;
+    RowStrip plain = strip_of(p, c.type);
+    round_nearest(backend, p.importance(), plain);
+    EXPECT_LT(exact_loss(p, strip), 0.7 * exact_loss(p, plain)) << traits(c.type).name;
+  }
+}
+
+// Four correlated columns and 28 independent ones, whose best codes are the nearest: 16^4 candidates are all there are.
+TEST(SecondOrder, LiesBetweenTheOptimumAndPlainRounding) {
+  ThreadPool pool(1);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  constexpr int kFree = 4;
+  const GridTraits& type = *find_grid(TensorType::q4_0);
+  int optimal = 0;
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    Problem p = random_problem(1, 32, 100 + seed);
+    for (int64_t i = 0; i < 32; ++i) {
+      for (int64_t j = 0; j < 32; ++j) {
+        if (i != j && (i >= kFree || j >= kFree)) p.h[static_cast<size_t>(i * 32 + j)] = 0.0f;
+      }
+    }
+    RowStrip plain = strip_of(p, type.type);
+    round_nearest(backend, p.importance(), plain);
+    const double plain_loss = exact_loss(p, plain);
+    RowStrip rounded = strip_of(p, type.type);
+    const auto factor = factor_second_moment(p.h.data(), 32, 0.0, pool);
+    ASSERT_TRUE(factor.has_value());
+    round_gptq(backend, *factor, p.importance(), rounded);
+    while (descend(backend, p.h.data(), 0.0, rounded) > 0) {
+    }
+    const double loss = exact_loss(p, rounded);
+    double best = std::numeric_limits<double>::max();
+    RowStrip trial = strip_of(p, type.type);
+    round_nearest(backend, p.importance(), trial);  // the same scales: GPTQ starts from the same weights
+    for (int code = 0; code < 1 << (4 * kFree); ++code) {
+      for (int j = 0; j < kFree; ++j) {
+        const auto digit = static_cast<uint8_t>((code >> (4 * j)) & 15);
+        trial.error[static_cast<size_t>(j)] =
+            grid_value(type, trial.blocks[0], j, digit) - p.weights[static_cast<size_t>(j)];
+      }
+      best = std::min(best, exact_loss_of_first(p, trial.error.data(), kFree));
+    }
+    const double rest = exact_loss(p, plain) - exact_loss_of_first(p, plain.error.data(), kFree);
+    EXPECT_GE(loss, (best + rest) * (1.0 - 1e-6)) << seed;
+    EXPECT_LE(loss, plain_loss * (1.0 + 1e-6)) << seed;
+    if (loss <= (best + rest) * (1.0 + 1e-6)) ++optimal;
+  }
+  EXPECT_GE(optimal, 5) << "a search of neighbours finds the optimum of so few columns most of the time";
+}
+
+TEST(SecondOrder, DescentNeverRaisesTheLossAndEndsWhereNoCodeIsBetter) {
+  ThreadPool pool(2);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  const Problem p = random_problem(3, 256 + 32, 3);
+  for (const TensorType type : {TensorType::q4_0, TensorType::iq4_nl, TensorType::q5_1}) {
+    RowStrip strip = strip_of(p, type);
+    round_nearest(backend, p.importance(), strip);
+    double loss = exact_loss(p, strip);
+    const double first = loss;
+    int sweeps = 0;
+    while (descend(backend, p.h.data(), 0.0, strip) > 0) {
+      const double next = exact_loss(p, strip);
+      EXPECT_LE(next, loss * (1.0 + 1e-7)) << traits(type).name;
+      loss = next;
+      ASSERT_LT(++sweeps, 200);
+    }
+    EXPECT_LT(loss, 0.9 * first) << traits(type).name;
+    const GridTraits& grid = *strip.grid;
+    for (int64_t r = 0; r < p.n_out; ++r) {
+      const float* const e = strip.error.data() + r * p.n_in;
+      for (int64_t c = 0; c < p.n_in; ++c) {
+        double slope = 0.0;
+        for (int64_t j = 0; j < p.n_in; ++j) {
+          slope += static_cast<double>(p.h[static_cast<size_t>(c * p.n_in + j)]) * static_cast<double>(e[j]);
+        }
+        const BlockGrid& block = strip.blocks[static_cast<size_t>(r * strip.n_blocks() + c / 32)];
+        const int element = static_cast<int>(c % 32);
+        const float value = grid_value(grid, block, element, strip.codes[static_cast<size_t>(r * p.n_in + c)]);
+        for (int code = 0; code < grid.n_codes; ++code) {
+          const double step = static_cast<double>(grid_value(grid, block, element, static_cast<uint8_t>(code)) - value);
+          const double gain =
+              step * (2.0 * slope + step * static_cast<double>(p.h[static_cast<size_t>(c * p.n_in + c)]));
+          EXPECT_GE(gain, -1e-6 * loss) << traits(type).name << " row " << r << " column " << c << " code " << code;
+        }
+      }
+    }
+  }
+}
+
+TEST(SecondOrder, StoresWhatItsErrorsSay) {
+  ThreadPool pool(2);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  const Problem p = random_problem(3, 512, 4);
+  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.03, pool);
+  ASSERT_TRUE(factor.has_value());
+  for (const TypeTraits& type : all_types()) {
+    if (!type.is_quantized) continue;
+    RowStrip strip = strip_of(p, type.type);
+    round_gptq(backend, *factor, p.importance(), strip);
+    descend(backend, p.h.data(), 0.0, strip);
+    const size_t bytes = *row_bytes(type.type, 512);
+    std::vector<std::byte> stored(3 * bytes);
+    store_strip(backend, strip, stored.data());
+    std::vector<float> decoded(p.weights.size());
+    for (size_t r = 0; r < 3; ++r) type.decode(stored.data() + r * bytes, decoded.data() + r * 512, 512);
+    for (size_t i = 0; i < decoded.size(); ++i) {
+      // Errors are sums of steps, so they differ from the difference by roundings of the values.
+      EXPECT_NEAR(strip.error[i], decoded[i] - p.weights[i], 1e-6f) << type.name << " " << i;
+    }
+  }
+}
+
+TEST(SecondOrder, RowsDoNotDependOnStripsThreadsOrInstructionSets) {
+  const Problem p = random_problem(20, 512, 5);
+  const auto run = [&](int n_threads, int64_t strip_rows, kernels::Isa isa) {
+    ThreadPool pool(n_threads);
+    const ops::Backend backend = ops::make_backend(pool, isa);
+    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+    std::vector<uint8_t> codes;
+    for (int64_t r = 0; r < p.n_out; r += strip_rows) {
+      const int64_t rows = std::min(strip_rows, p.n_out - r);
+      RowStrip strip(*find_grid(TensorType::q4_k), p.weights.data() + r * p.n_in, rows, p.n_in);
+      round_gptq(backend, *factor, p.importance(), strip);
+      descend(backend, p.h.data(), 0.0, strip);
+      codes.insert(codes.end(), strip.codes.begin(), strip.codes.end());
+    }
+    return codes;
+  };
+  const std::vector<uint8_t> reference = run(1, 20, kernels::Isa::scalar);
+  EXPECT_EQ(run(3, 20, kernels::Isa::scalar), reference);
+  EXPECT_EQ(run(2, 7, kernels::Isa::scalar), reference);
+  EXPECT_EQ(run(2, 9, kernels::best_isa(host_cpu())), reference);
+}
+
+TEST(SecondOrder, LossesAreThoseOfTheirFormulas) {
+  ThreadPool pool(1);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  const Problem p = random_problem(3, 64, 6);
+  RowStrip strip = strip_of(p, TensorType::q4_0);
+  round_nearest(backend, {}, strip);
+  const double expected = exact_loss(p, strip);
+  EXPECT_NEAR(quadratic_loss(backend, p.h.data(), strip.error.data(), 3, 64), expected, 1e-5 * expected);
+  // H is the mean of x x^T over the problem's inputs, so the mean output error is the same number.
+  const double outputs = output_loss(backend, p.inputs.data(), p.n_inputs, strip.error.data(), 3, 64);
+  EXPECT_NEAR(outputs / static_cast<double>(p.n_inputs), expected, 1e-4 * expected);
+  EXPECT_EQ(output_loss(backend, nullptr, 0, strip.error.data(), 3, 64), 0.0);
+}
+
+}  // namespace
+}  // namespace thimble
