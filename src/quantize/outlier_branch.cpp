@@ -193,6 +193,28 @@ OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedWeights
   return branch;
 }
 
+BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundFn round) {
+  const auto decode = [&](const std::vector<std::byte>& bytes) {
+    std::vector<float> out(static_cast<size_t>(input.n_out * input.n_in));
+    traits(input.type).decode(bytes.data(), out.data(), input.n_out * input.n_in);
+    return out;
+  };
+  BranchedTensor result;
+  result.rest = round(input.weights, input.importance, {});
+  if (k <= 0) return result;
+  std::vector<float> rounded = decode(result.rest);
+  const RoundedWeights plain = {input.weights, rounded.data(), input.n_out, input.n_in, input.type};
+  const std::vector<int32_t> index = worst_channels(outlier_gains(plain, input.importance), k);
+  std::vector<float> cleared(input.weights, input.weights + input.n_out * input.n_in);
+  std::vector<float> importance(input.importance.begin(), input.importance.end());
+  clear_channels(index, cleared.data(), input.n_out, input.n_in);
+  if (!importance.empty()) clear_importance(index, importance);
+  result.rest = round(cleared.data(), importance, index);
+  rounded = decode(result.rest);
+  result.branch = make_outliers(index, {input.weights, rounded.data(), input.n_out, input.n_in, input.type});
+  return result;
+}
+
 std::array<GgufTensorPlan, 2> outlier_tensors(std::string_view name, int64_t k, int64_t n_out) {
   return {GgufTensorPlan{fmt::format("{}.outlier_index", name), TensorType::i32, 1, {k, 1, 1, 1}},
           GgufTensorPlan{fmt::format("{}.outlier", name), TensorType::f16, 2, {k, n_out, 1, 1}}};

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "format/gguf_writer.h"
 #include "tensor/tensor_type.h"
 
@@ -57,6 +58,28 @@ struct OutlierBranch {
 /// Branch of channels `index`; tensor.weights are those before clear_channels, tensor.rounded those after it.
 /// Differences beyond f16 are clamped.
 OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedWeights& tensor);
+
+/// A tensor rounded with its branch.
+struct BranchedTensor {
+  std::vector<std::byte> rest;  // n_out rows
+  OutlierBranch branch;
+};
+
+/// Rounds `weights` to bytes of the type asked for. `cleared`: channels that are zero in them and that no error counts
+/// of (empty: none yet); `importance` has zeros there.
+using RoundFn = FunctionRef<std::vector<std::byte>(const float* weights, std::span<const float> importance,
+                                                   std::span<const int32_t> cleared)>;
+
+/// Weights [n_out, n_in] of a matrix and what weighs the errors of its columns.
+struct OutlierInput {
+  const float* weights;
+  int64_t n_out, n_in;
+  TensorType type;
+  std::span<const float> importance;  // [n_in] or empty
+};
+
+/// The steps at the head of this file for k channels (0: one rounding, an empty branch).
+BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundFn round);
 
 /// What a file lists for a branch of matrix `name`: index, then values.
 std::array<GgufTensorPlan, 2> outlier_tensors(std::string_view name, int64_t k, int64_t n_out);
