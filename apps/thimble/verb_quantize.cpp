@@ -1,6 +1,9 @@
-// thimble quantize: a float GGUF to a quantized one by scheme or recipe; --dry-run shows what would be written.
+// thimble quantize: a float GGUF to a quantized one by scheme, recipe or size; --dry-run shows what would be written.
 #include <fmt/format.h>
 
+#include <optional>
+
+#include "allocation_options.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -18,23 +21,48 @@ struct QuantizeOptions {
   std::vector<std::string> rules;
   bool hot_weights = false;
   bool dry_run = false;
+  AllocationOptions allocation;
 };
 
 // Rules of the command line come before those of the recipe file: the nearer wish wins.
 Recipe make_recipe(const QuantizeOptions& options) {
-  if (options.scheme.empty() == options.recipe.empty()) {
+  if (!options.scheme.empty() && !options.recipe.empty()) {
     fail(ErrorCode::invalid_argument, "quantize: expected either --scheme or --recipe");
+  }
+  if (options.scheme.empty() && options.recipe.empty() && !options.allocation.wanted()) {
+    fail(ErrorCode::invalid_argument, "quantize: expected --scheme, --recipe or a --target-...");
   }
   if (options.output.empty() && !options.dry_run) {
     fail(ErrorCode::invalid_argument, "quantize: expected an output file name, or --dry-run");
   }
-  Recipe recipe = options.recipe.empty() ? recipe_from_scheme(options.scheme) : read_recipe(options.recipe);
+  // With a target alone, the scheme only says what tensors get that are not allocated.
+  const std::string scheme = options.scheme.empty() ? "q4_k_m" : options.scheme;
+  Recipe recipe = options.recipe.empty() ? recipe_from_scheme(scheme) : read_recipe(options.recipe);
   if (options.hot_weights) recipe = with_hot_weights(std::move(recipe));
   std::vector<RecipeRule> rules;
   for (const std::string& text : options.rules) rules.push_back(parse_rule(text));
   recipe.rules.insert(recipe.rules.begin(), rules.begin(), rules.end());
   if (!rules.empty()) recipe.name += "+rules";
   return recipe;
+}
+
+// The recipe that --target-... asks for.
+AllocationReport allocate(const QuantizeOptions& options, const GgufFile& input, const Recipe& base,
+                          const Context& context, ThreadPool& pool) {
+  const Importance importance{};
+  AllocationPipeline pipeline;
+  pipeline.round = search_rounding(input.source(), importance, pool, context.task());
+  pipeline.rounding_key = "search";
+  pipeline.plan = [&](const Recipe& recipe) { return plan_quantize(input, recipe); };
+  return allocate_types(options.allocation, input, base, pipeline, context, pool);
+}
+
+Json allocation_json(const AllocationReport& report) {
+  return {{"predicted_kl", report.plan.loss},
+          {"predicted_kl_bound", report.plan.loss_bound},
+          {"measured_kl", report.measured},
+          {"scored_tokens", report.n_scored},
+          {"bytes_left", report.plan.bytes_left}};
 }
 
 Json result_json(const QuantizeOptions& options, const Recipe& recipe, const QuantizeResult& result) {
@@ -80,7 +108,7 @@ void print_text(const QuantizeOptions& options, const Recipe& recipe, const Quan
 
 void add_quantize(CLI::App& app, Context& context) {
   auto options = std::make_shared<QuantizeOptions>();
-  CLI::App* verb = app.add_subcommand("quantize", "Quantize a float GGUF by scheme or recipe");
+  CLI::App* verb = app.add_subcommand("quantize", "Quantize a float GGUF by scheme, recipe or size");
   verb->add_option("IN", options->input, "GGUF of f32, f16 or bf16, or the first part of a split set")->required();
   verb->add_option("OUT", options->output, "GGUF to write; not needed with --dry-run");
   verb->add_option("--scheme", options->scheme,
@@ -91,22 +119,31 @@ void add_quantize(CLI::App& app, Context& context) {
   verb->add_option("--rule", options->rules, "GLOB=TYPE for tensors whose name matches; may be repeated, first wins")
       ->allow_extra_args(false);
   verb->add_flag("--dry-run", options->dry_run, "print size and types, write nothing");
+  add_allocation_flags(*verb, options->allocation);
   verb->callback([options, &context] {
-    const Recipe recipe = make_recipe(*options);
+    Recipe recipe = make_recipe(*options);
     const GgufFile input = GgufFile::open(options->input);
-    QuantizeResult result;
-    if (options->dry_run) {
-      result = plan_quantize(input, recipe);
-    } else {
-      ThreadPool pool(context.threads());
-      result = quantize(input, options->output, recipe, {}, pool, context.task());
+    ThreadPool pool(context.threads());
+    std::optional<AllocationReport> allocation;
+    if (options->allocation.wanted()) {
+      allocation = allocate(*options, input, recipe, context, pool);
+      recipe = allocation->plan.recipe;
     }
+    const QuantizeResult result = options->dry_run ? plan_quantize(input, recipe)
+                                                   : quantize(input, options->output, recipe, {}, pool, context.task());
     print_checked([&] {
       if (context.json) {
-        const Json report = result_json(*options, recipe, result);
+        Json report = result_json(*options, recipe, result);
+        if (allocation) report["allocation"] = allocation_json(*allocation);
         fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));  // file names need not be UTF-8
       } else {
         print_text(*options, recipe, result);
+        if (allocation) {
+          fmt::print(
+              "divergence on {} tokens: {:.5f} nats per token (predicted for the allocated tensors {:.5f}); {} bytes "
+              "left\n",
+              allocation->n_scored, allocation->measured, allocation->plan.loss, allocation->plan.bytes_left);
+        }
       }
     });
   });

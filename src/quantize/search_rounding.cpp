@@ -11,7 +11,7 @@ RoundFn search_rounding(std::string source, const Importance& importance, Thread
   return [source = std::move(source), &importance, &pool, task = std::move(task)](const GgufTensor& tensor,
                                                                                   TensorType type) {
     const auto bytes = row_bytes(type, static_cast<uint64_t>(tensor.view.ne[0])).value_or(0);
-    RoundedWeights out{type, AlignedBuffer<std::byte>(bytes * static_cast<size_t>(tensor.view.n_rows()))};
+    CandidateWeights out{type, AlignedBuffer<std::byte>(bytes * static_cast<size_t>(tensor.view.n_rows()))};
     const auto found = importance.find(std::string(tensor.name));
     RowConversion job = {source, tensor.name, tensor.view, type, {}};
     if (found != importance.end()) job.importance = found->second;

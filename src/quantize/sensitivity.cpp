@@ -106,7 +106,7 @@ struct SensitivityMeter::State {
   const float* head(const Sequence& sequence, const float* x);
   double divergence_from(int64_t first_layer);
   double divergence_of(const Sequence& sequence, const float* logits);
-  RoundedWeights rounded(const GgufTensor& tensor, TensorType type) const;
+  CandidateWeights rounded(const GgufTensor& tensor, TensorType type) const;
   double rounding_error(const GgufTensor& tensor, TensorType type);
   double cached(std::string_view what, std::string_view tensor, TensorType type, FunctionRef<double()> measure);
   std::string key(std::string_view what, std::string_view tensor, TensorType type) const {
@@ -219,8 +219,8 @@ double SensitivityMeter::State::divergence_from(int64_t first_layer) {
   return mean;
 }
 
-RoundedWeights SensitivityMeter::State::rounded(const GgufTensor& tensor, TensorType type) const {
-  RoundedWeights out = round(tensor, type);
+CandidateWeights SensitivityMeter::State::rounded(const GgufTensor& tensor, TensorType type) const {
+  CandidateWeights out = round(tensor, type);
   const auto row = row_bytes(out.type, static_cast<uint64_t>(tensor.view.ne[0]));
   if (!row || out.data.size() != *row * static_cast<uint64_t>(tensor.view.n_rows())) {
     fail(ErrorCode::internal, "sensitivity: tensor {}: rounding gave {} bytes of {}, expected {} rows of {}",
@@ -230,7 +230,7 @@ RoundedWeights SensitivityMeter::State::rounded(const GgufTensor& tensor, Tensor
 }
 
 double SensitivityMeter::State::rounding_error(const GgufTensor& tensor, TensorType type) {
-  const RoundedWeights weights = rounded(tensor, type);
+  const CandidateWeights weights = rounded(tensor, type);
   const int64_t n_in = tensor.view.ne[0];
   const auto found = settings.importance.find(std::string(tensor.name));
   const bool weighted = found != settings.importance.end() && found->second.size() == static_cast<size_t>(n_in);
@@ -306,13 +306,13 @@ double SensitivityMeter::measure_together(std::span<const std::pair<std::string,
       for (const auto& [name, view] : originals) model.replace_matrix(name, view);
     }
   } restore{s.model, {}};
-  std::vector<RoundedWeights> rounded;
+  std::vector<CandidateWeights> rounded;
   rounded.reserve(changes.size());
   int64_t first = s.config().n_layer;
   for (const auto& [name, type] : changes) {
     first = std::min(first, first_changed_layer(name, s.config().n_layer));
     const GgufTensor& tensor = s.gguf->tensor(name);
-    const RoundedWeights& weights = rounded.emplace_back(s.rounded(tensor, type));
+    const CandidateWeights& weights = rounded.emplace_back(s.rounded(tensor, type));
     const TensorView view = {weights.type, tensor.view.ne, {weights.data.data(), weights.data.size()}};
     const TensorView original = s.model.matrix(name);
     s.model.replace_matrix(name, view);

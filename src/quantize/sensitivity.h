@@ -24,13 +24,13 @@
 namespace thimble {
 
 /// A tensor after rounding: the blocks of its type.
-struct RoundedWeights {
+struct CandidateWeights {
   TensorType type = TensorType::f32;
   AlignedBuffer<std::byte> data;  // n_rows * row_bytes(type, n_cols)
 };
 
 /// Rounds a tensor of the float model as the pipeline will. Errors: its own; they end the measurement.
-using RoundFn = std::function<RoundedWeights(const GgufTensor& tensor, TensorType type)>;
+using RoundFn = std::function<CandidateWeights(const GgufTensor& tensor, TensorType type)>;
 
 /// Rounding as quantize() does it without second moments: the search for scales, weighted by importance. `importance`
 /// and `pool` outlive it. Errors: as RowConverter, naming `source`.

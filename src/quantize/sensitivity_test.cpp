@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/cpu.h"
@@ -42,7 +43,7 @@ class SensitivityTest : public testing::Test {
     const Model reference(synthetic_.gguf, isa_);
     Model changed(synthetic_.gguf, isa_);
     const GgufTensor& source = synthetic_.gguf.tensor(tensor);
-    const RoundedWeights rounded = encode_rows(source, type);
+    const CandidateWeights rounded = encode_rows(source, type);
     changed.replace_matrix(tensor, {type, source.view.ne, {rounded.data.data(), rounded.data.size()}});
     double sum = 0;
     int n = 0;
@@ -208,7 +209,7 @@ TEST_F(SensitivityTest, RoundingErrorIsWeightedByTheImportanceOfColumns) {
   importance.assign(64, 0.0f);
   importance[3] = 2.0f;
   const GgufTensor& tensor = synthetic_.gguf.tensor("blk.0.attn_q.weight");
-  const RoundedWeights rounded = encode_rows(tensor, TensorType::q4_0);
+  const CandidateWeights rounded = encode_rows(tensor, TensorType::q4_0);
   std::vector<float> before(64), after(64);
   double error = 0, square = 0;
   for (int64_t r = 0; r < tensor.view.n_rows(); ++r) {
@@ -218,6 +219,26 @@ TEST_F(SensitivityTest, RoundingErrorIsWeightedByTheImportanceOfColumns) {
     square += before[3] * before[3];
   }
   EXPECT_NEAR(meter()->rounding_error("blk.0.attn_q.weight", TensorType::q4_0), error / square, 1e-6);
+}
+
+TEST_F(SensitivityTest, SearchRoundingIsTheSpecificationWithImportance) {
+  Importance importance;
+  importance["blk.0.attn_q.weight"].assign(64, 1.0f);
+  importance["blk.0.attn_q.weight"][5] = 1000.0f;
+  const RoundFn search = search_rounding("model", importance, pool_);
+  for (const char* name : {"blk.0.attn_q.weight", "blk.0.attn_k.weight"}) {
+    const GgufTensor& tensor = synthetic_.gguf.tensor(name);
+    const CandidateWeights got = search(tensor, TensorType::q4_0);
+    const auto found = importance.find(name);
+    std::vector<float> row(64);
+    std::vector<std::byte> expected(36);
+    for (int64_t r = 0; r < tensor.view.n_rows(); ++r) {
+      traits(TensorType::f32).decode(tensor.view.row(r), row.data(), 64);
+      traits(TensorType::q4_0)
+          .encode(row.data(), found == importance.end() ? nullptr : found->second.data(), expected.data(), 64);
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), got.data.data() + r * 36)) << name << " row " << r;
+    }
+  }
 }
 
 TEST_F(SensitivityTest, RefusesTokensAndTensorsThatAreNone) {

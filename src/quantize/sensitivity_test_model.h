@@ -28,10 +28,10 @@ inline SyntheticModel sensitivity_model(ThreadPool& pool) {
 }
 
 /// Rows as the scalar specification encodes them, without importance.
-inline RoundedWeights encode_rows(const GgufTensor& tensor, TensorType type) {
+inline CandidateWeights encode_rows(const GgufTensor& tensor, TensorType type) {
   const int64_t n_in = tensor.view.ne[0];
   const auto bytes = static_cast<size_t>(*row_bytes(type, static_cast<uint64_t>(n_in)));
-  RoundedWeights out{type, AlignedBuffer<std::byte>(bytes * static_cast<size_t>(tensor.view.n_rows()))};
+  CandidateWeights out{type, AlignedBuffer<std::byte>(bytes * static_cast<size_t>(tensor.view.n_rows()))};
   std::vector<float> row(static_cast<size_t>(n_in));
   for (int64_t r = 0; r < tensor.view.n_rows(); ++r) {
     traits(tensor.view.type).decode(tensor.view.row(r), row.data(), n_in);

@@ -4,7 +4,7 @@ import json
 import re
 import unittest
 
-from thimble_cli import CANNOT_TELL, NANO, OK, SOURCE, CliTest
+from thimble_cli import CANNOT_TELL, NANO, OK, SOURCE, USAGE, CliTest
 
 
 class NanoAcceptance(CliTest):
@@ -42,6 +42,31 @@ class NanoAcceptance(CliTest):
         answer = self.expect(OK, "chat", out / "model.gguf", "-p", "Translate this menu from French to English.\n"
                              "Gâteau frit à l'agneau").stdout
         self.assertEqual(answer.strip(), "Fried lamb cake")
+
+    def test_a_target_size_is_kept_to_the_byte_and_beats_the_scheme_of_that_size(self):
+        def kl(path):
+            result = self.json("eval", path, "--text", text, "-c", "512", "--against", NANO)
+            return result["divergence"]["mean_kl"]
+
+        text = self.folder / "text.txt"
+        text.write_text((SOURCE / "models/nano/text/heldout.txt").read_text()[:20000])
+        scheme, out, cache = self.folder / "scheme.gguf", self.folder / "out.gguf", self.folder / "cache"
+        size = self.json("quantize", NANO, scheme, "--scheme", "q4_k_m")["file_bytes"]
+        ask = ["quantize", NANO, out, "--data", SOURCE / "models/nano/text/calib_generic.txt", "--quick",
+               "--sensitivity-tokens", "512", "--sensitivity", cache]
+        report = self.json(*ask, "--target-size", str(size))
+        self.assertEqual(out.stat().st_size, report["file_bytes"])
+        self.assertLessEqual(out.stat().st_size, size)
+        self.assertEqual(out.stat().st_size + report["allocation"]["bytes_left"], size)
+        self.assertLess(report["allocation"]["bytes_left"], 2000)
+        self.assertLess(kl(out), 0.8 * kl(scheme))
+        # Another target needs no new measurement, an unreachable one no measurement at all.
+        n = len(cache.read_text().splitlines())
+        bits = self.json(*ask, "--target-body-bpw", "4.6", "--device", SOURCE / "devices/phone-8gb.toml")
+        self.assertLessEqual(bits["body_bits_per_weight"], 4.6)
+        self.assertEqual(len(cache.read_text().splitlines()), n)
+        self.assertNotIn("iq4_xs", [t["to"] for t in bits["tensors"]])
+        self.assertIn("expected at least", self.expect(USAGE, *ask, "--target-size", "1MB").stderr)
 
 
 if __name__ == "__main__":
