@@ -1,6 +1,7 @@
 // What folding changes: for each scheme, the model quantized by importance-weighted search with and without AWQ, and
 // Q8_0 with and without SmoothQuant, as files that thimble eval and stock llama.cpp compare. docs/QUANTIZATION.md.
 // Usage: thimble_fold_study MODEL.gguf CALIB.thimble OUTDIR SCHEME...
+// SCHEME: a name of thimble quantize, or NAME:METHOD with a rounding method (gptq, gptq_cd, best) for search.
 // Prints one JSON object: the choice at every site.
 #include <cstdio>
 #include <filesystem>
@@ -11,8 +12,10 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "format/gguf_writer.h"
 #include "quantize/awq.h"
 #include "quantize/fold_file.h"
+#include "quantize/fold_rounding.h"
 #include "quantize/quantize.h"
 #include "quantize/smooth.h"
 
@@ -75,6 +78,21 @@ class Study {
     return choices_json(found);
   }
 
+  /// The same with a second-order rounding, which decides about the folds too.
+  Json awq_with(const std::string& scheme, const std::string& method) {
+    const Recipe recipe = recipe_from_scheme(scheme);
+    const std::vector<TypeChoice> choices = choices_of(*model_, recipe);
+    RoundingSettings rounding;
+    rounding.method = rounding_method_from_name(method);
+    Rounder rounder(backend_, rounding);
+    AwqSettings settings;
+    settings.final_round = round_by_method(&rounder, *calibration_);
+    const FoldSearch found = search_awq(*model_, *calibration_, choices, settings, backend_, task_);
+    write_rounded({}, choices, &rounder, scheme + "-" + method);
+    write_rounded(found.plan, choices, &rounder, scheme + "-awq-" + method);
+    return choices_json(found);
+  }
+
   Json smooth(ActivationRounding activations, const std::string& name) {
     const Recipe recipe = recipe_from_scheme("q8_0");
     SmoothSettings settings;
@@ -93,6 +111,59 @@ class Study {
              *pool_);
   }
 
+  /// All tensors folded by `plan` and rounded by `rounder`.
+  void write_rounded(const FoldPlan& plan, std::span<const TypeChoice> choices, Rounder* rounder,
+                     const std::string& name) {
+    GgufMetadata metadata;
+    for (const GgufKeyValue& value : model_->metadata()) metadata.set(value);
+    std::vector<GgufTensorPlan> tensors;
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const GgufTensor& tensor = model_->tensors()[i];
+      tensors.push_back({std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne});
+    }
+    GgufWriter writer(folder_ + "/" + name + ".gguf", metadata, tensors);
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const GgufTensor& tensor = model_->tensors()[i];
+      const bool vector = tensor.n_dims == 1;
+      const int64_t n_in = vector ? 1 : tensor.view.ne[0];
+      const int64_t n_rows = tensor.view.n_elements() / n_in;
+      std::vector<float> weights(static_cast<size_t>(n_rows * n_in));
+      traits(tensor.view.type).decode(tensor.view.data.data(), weights.data(), n_rows * n_in);
+      const TensorScales* scales = find_scales(plan, tensor.name);
+      if (scales != nullptr) apply_fold(*scales, weights.data(), 0, n_rows, n_in);
+      const bool has_columns = scales != nullptr && !scales->columns.empty();
+      const std::vector<float> columns =
+          has_columns ? scales->columns : std::vector<float>(static_cast<size_t>(n_in), 1.0f);
+      writer.write(round(tensor, choices[i].type, weights, columns, rounder));
+    }
+    writer.commit();
+  }
+
+  std::vector<std::byte> round(const GgufTensor& tensor, TensorType type, const std::vector<float>& weights,
+                               const std::vector<float>& columns, Rounder* rounder) {
+    RoundingInput input;
+    input.name = tensor.name;
+    input.weights = weights.data();
+    input.n_in = tensor.n_dims == 1 ? static_cast<int64_t>(weights.size()) : tensor.view.ne[0];
+    input.n_out = static_cast<int64_t>(weights.size()) / input.n_in;
+    input.type = type;
+    std::vector<float> importance, rows;
+    SecondMoment moment;
+    if (const InputStatistics* statistics = calibration_->find(tensor.name); statistics != nullptr) {
+      importance = statistics->mean_square;
+      fold_statistic(columns, 2, importance);
+      input.importance = importance;
+      const HeldOut heldout = calibration_->heldout(tensor.name);
+      rows.assign(heldout.rows, heldout.rows + heldout.n_rows * heldout.n_in);
+      fold_inputs(columns, rows.data(), heldout.n_rows);
+      input.heldout = {heldout.n_rows, heldout.n_in, rows.data()};
+      moment = calibration_->second_moment(tensor.name);
+      fold_second_moment(columns, moment.values.data());
+      input.second_moment = &moment;
+    }
+    return rounder->round(input).bytes;
+  }
+
   const GgufFile* model_;           // not owned
   const Calibration* calibration_;  // not owned
   std::string folder_;
@@ -108,7 +179,13 @@ Json run(int argc, char** argv) {
   ThreadPool pool(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   Study study(model, calibration, argv[3], pool);
   Json out = Json::object();
-  for (int i = 4; i < argc; ++i) out[argv[i]] = study.awq(argv[i]);
+  for (int i = 4; i < argc; ++i) {
+    const std::string name = argv[i];
+    const size_t colon = name.find(':');
+    out[name] =
+        colon == std::string::npos ? study.awq(name) : study.awq_with(name.substr(0, colon), name.substr(colon + 1));
+  }
+  if (std::filesystem::exists(std::string(argv[3]) + "/q8_0-plain.gguf")) return out;
   out["smooth_per_token"] = study.smooth(ActivationRounding::per_token, "q8_0-smooth");
   out["smooth_engine"] = study.smooth(ActivationRounding::engine, "q8_0-smooth-engine");
   quantize(model, std::string(argv[3]) + "/q8_0-plain.gguf", recipe_from_scheme("q8_0"), {}, pool);
