@@ -81,7 +81,7 @@ Span offset_span(const float* x, int64_t n) noexcept {
   return {high[0] - low[0], take_high ? without_high : without_low, take_high ? highest : lowest};
 }
 
-void add_sub_block(const RoundedWeights& tensor, int64_t row, int64_t first, std::span<const float> mean_square,
+void add_sub_block(const RoundedMatrix& tensor, int64_t row, int64_t first, std::span<const float> mean_square,
                    std::vector<double>& gains) {
   const int64_t n = std::min(sub_block_elems(tensor.type), tensor.n_in - first);
   const float* x = tensor.weights + row * tensor.n_in + first;
@@ -110,7 +110,7 @@ std::optional<uint64_t> padded(std::optional<uint64_t> bytes) noexcept {
 
 }  // namespace
 
-std::vector<double> outlier_gains(const RoundedWeights& tensor, std::span<const float> mean_square) {
+std::vector<double> outlier_gains(const RoundedMatrix& tensor, std::span<const float> mean_square) {
   std::vector<double> gains(static_cast<size_t>(tensor.n_in), 0.0);
   const int64_t step = sub_block_elems(tensor.type);
   for (int64_t row = 0; row < tensor.n_out; ++row) {
@@ -179,7 +179,7 @@ void clear_second_moment(std::span<const int32_t> index, float* second_moment, i
   }
 }
 
-OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedWeights& tensor) {
+OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedMatrix& tensor) {
   OutlierBranch branch;
   branch.index.assign(index.begin(), index.end());
   branch.values.reserve(index.size() * static_cast<size_t>(tensor.n_out));
@@ -203,7 +203,7 @@ BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundFn
   result.rest = round(input.weights, input.importance, {});
   if (k <= 0) return result;
   std::vector<float> rounded = decode(result.rest);
-  const RoundedWeights plain = {input.weights, rounded.data(), input.n_out, input.n_in, input.type};
+  const RoundedMatrix plain = {input.weights, rounded.data(), input.n_out, input.n_in, input.type};
   const std::vector<int32_t> index = worst_channels(outlier_gains(plain, input.importance), k);
   std::vector<float> cleared(input.weights, input.weights + input.n_out * input.n_in);
   std::vector<float> importance(input.importance.begin(), input.importance.end());

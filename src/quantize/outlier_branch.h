@@ -19,7 +19,7 @@
 namespace thimble {
 
 /// Weights of a tensor W [n_out, n_in], row after row, and what its type makes of them.
-struct RoundedWeights {
+struct RoundedMatrix {
   const float* weights;  // [n_out, n_in]
   const float* rounded;  // [n_out, n_in], decoded
   int64_t n_out, n_in;
@@ -29,7 +29,7 @@ struct RoundedWeights {
 /// By how much the weighted squared error sum mean_square_j (w - q)^2 is expected to fall for each input channel [n_in]
 /// that leaves the tensor: its own error, and, where it is the extreme element of its sub-block, what its neighbours
 /// gain from the shorter range (their error goes with the square of the range). `mean_square` [n_in] or empty (all 1).
-std::vector<double> outlier_gains(const RoundedWeights& tensor, std::span<const float> mean_square);
+std::vector<double> outlier_gains(const RoundedMatrix& tensor, std::span<const float> mean_square);
 
 /// The k channels of largest gain, ascending; of equal ones the first. k is cut to the number of channels.
 std::vector<int32_t> worst_channels(std::span<const double> gains, int64_t k);
@@ -57,7 +57,7 @@ struct OutlierBranch {
 
 /// Branch of channels `index`; tensor.weights are those before clear_channels, tensor.rounded those after it.
 /// Differences beyond f16 are clamped.
-OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedWeights& tensor);
+OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedMatrix& tensor);
 
 /// A tensor rounded with its branch.
 struct BranchedTensor {

@@ -1,5 +1,6 @@
-// Scalar decoders, one per type: the specification every kernel is tested against. Those of stock types are bit-exact with ggml's
-// dequantize_row_* (ggml-quants.c of llama.cpp v0.5.0), operation by operation; see DecodeFn for the contract.
+// Scalar decoders, one per type: the specification every kernel is tested against. Those of stock types are bit-exact
+// with ggml's dequantize_row_* (ggml-quants.c of llama.cpp v0.5.0), operation by operation; see DecodeFn for the
+// contract.
 #pragma once
 
 #include <cstddef>
