@@ -264,26 +264,79 @@ requires(Block::kElems > 0) static inline void unpack(const Block& block, BlockG
 
 // ---- levels
 
-/// What the stored scales of a block mean: scale[s] = d * (sub_scale[s] - bias), offset[s] = -(dmin * sub_min[s]).
-enum class ScaleForm { d, d_m, sub_scales, sub_scales_mins, sub_scales_i8 };
+/// What the stored scales of a block mean.
+enum class ScaleForm : uint8_t {
+  d,                // scale = d
+  d_m,              // scale = d, offset = m
+  sub_scales,       // scale = d * (sub_scale - bias)
+  sub_scales_i8,    // the same, sub_scale being the bits of an int8
+  sub_scales_mins,  // scale = d * sub_scale, offset = -(dmin * sub_min)
+};
 
-template <ScaleForm kForm, int kSubs, int kBias>
-static inline void derive_levels(BlockGrid& grid) noexcept {
+template <typename BlockType, ScaleForm form, int subs, int bias = 0>
+struct StoredBlock {
+  using Block = BlockType;
+  static constexpr ScaleForm kForm = form;
+  static constexpr int kSubs = subs;
+  static constexpr int kBias = bias;
+};
+
+/// How a type is stored: the block and the meaning of its scales.
+template <TensorType>
+struct StoredAs;
+template <>
+struct StoredAs<TensorType::q8_0> : StoredBlock<BlockQ8_0, ScaleForm::d, 1> {};
+template <>
+struct StoredAs<TensorType::q4_0> : StoredBlock<BlockQ4_0, ScaleForm::d, 1> {};
+template <>
+struct StoredAs<TensorType::q4_1> : StoredBlock<BlockQ4_1, ScaleForm::d_m, 1> {};
+template <>
+struct StoredAs<TensorType::q5_0> : StoredBlock<BlockQ5_0, ScaleForm::d, 1> {};
+template <>
+struct StoredAs<TensorType::q5_1> : StoredBlock<BlockQ5_1, ScaleForm::d_m, 1> {};
+template <>
+struct StoredAs<TensorType::q2_k> : StoredBlock<BlockQ2K, ScaleForm::sub_scales_mins, 16> {};
+template <>
+struct StoredAs<TensorType::q3_k> : StoredBlock<BlockQ3K, ScaleForm::sub_scales, 16, 32> {};
+template <>
+struct StoredAs<TensorType::q4_k> : StoredBlock<BlockQ4K, ScaleForm::sub_scales_mins, 8> {};
+template <>
+struct StoredAs<TensorType::q5_k> : StoredBlock<BlockQ5K, ScaleForm::sub_scales_mins, 8> {};
+template <>
+struct StoredAs<TensorType::q6_k> : StoredBlock<BlockQ6K, ScaleForm::sub_scales_i8, 16> {};
+template <>
+struct StoredAs<TensorType::iq4_nl> : StoredBlock<BlockIQ4_NL, ScaleForm::d, 1> {};
+template <>
+struct StoredAs<TensorType::iq4_xs> : StoredBlock<BlockIQ4_XS, ScaleForm::sub_scales, 8, 32> {};
+template <>
+struct StoredAs<TensorType::i4_g64> : StoredBlock<BlockI4_G64, ScaleForm::d_m, 1> {};
+template <>
+struct StoredAs<TensorType::i4_g128> : StoredBlock<BlockI4_G128, ScaleForm::d_m, 1> {};
+template <>
+struct StoredAs<TensorType::i5_g64> : StoredBlock<BlockI5_G64, ScaleForm::d_m, 1> {};
+template <>
+struct StoredAs<TensorType::i5_g128> : StoredBlock<BlockI5_G128, ScaleForm::d_m, 1> {};
+
+/// GridTraits::derive.
+template <TensorType kType>
+static inline void derive_grid(BlockGrid& grid) noexcept {
+  using Stored = StoredAs<kType>;
+  constexpr ScaleForm kForm = Stored::kForm;
   const float d = f16_to_f32(grid.d);
   const float m = f16_to_f32(grid.m);
-  for (int s = 0; s < kSubs; ++s) {
-    if constexpr (kForm == ScaleForm::d || kForm == ScaleForm::d_m) {
-      grid.scale[s] = d;
-    } else if constexpr (kForm == ScaleForm::sub_scales_i8) {
-      grid.scale[s] = d * static_cast<float>(static_cast<int8_t>(grid.sub_scale[s]));
-    } else {
-      grid.scale[s] = d * static_cast<float>(grid.sub_scale[s] - kBias);
-    }
+  for (int s = 0; s < Stored::kSubs; ++s) {
+    grid.scale[s] = d;
     grid.offset[s] = -0.0f;
+    if constexpr (kForm == ScaleForm::sub_scales_i8) {
+      grid.scale[s] = d * static_cast<float>(static_cast<int8_t>(grid.sub_scale[s]));
+    } else if constexpr (kForm == ScaleForm::sub_scales || kForm == ScaleForm::sub_scales_mins) {
+      grid.scale[s] = d * static_cast<float>(grid.sub_scale[s] - Stored::kBias);
+    }
     if constexpr (kForm == ScaleForm::d_m) grid.offset[s] = m;
     if constexpr (kForm == ScaleForm::sub_scales_mins) grid.offset[s] = -(m * static_cast<float>(grid.sub_min[s]));
     grid.inverse[s] = grid.scale[s] != 0.0f ? 1.0f / grid.scale[s] : 0.0f;
   }
+  for (int s = Stored::kSubs; s < kMaxSubBlocks; ++s) grid.scale[s] = grid.offset[s] = grid.inverse[s] = 0.0f;
 }
 
 }  // namespace thimble
