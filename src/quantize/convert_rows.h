@@ -12,6 +12,7 @@
 #include "base/function_ref.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "ops/ops.h"
 #include "tensor/tensor_view.h"
 
 namespace thimble {
@@ -27,7 +28,7 @@ struct RowConversion {
 
 class RowConverter {
  public:
-  RowConverter(ThreadPool& pool, const Task& task) : pool_(&pool), task_(&task) {}
+  RowConverter(ThreadPool& pool, const Task& task);
 
   /// Calls `sink` with successive pieces of the converted tensor and `progress` with the elements done of it.
   /// Errors: corrupt for NaN or infinite weights (file, tensor and row named); unsupported for a value outside the
@@ -37,12 +38,15 @@ class RowConverter {
 
  private:
   void convert_piece(const RowConversion& job, int64_t begin, int64_t end);
-  void convert_row(const RowConversion& job, int64_t row, std::byte* out, float* floats, bool* bad) const noexcept;
+  // Converts rows [first, last) and returns last, or the first row that is out of range.
+  int64_t convert_rows(const RowConversion& job, int64_t first, int64_t last, std::byte* out,
+                       float* floats) const noexcept;
 
   ThreadPool* pool_;  // not owned
   const Task* task_;  // not owned
+  ops::Backend backend_;
   AlignedBuffer<std::byte> piece_;
-  AlignedBuffer<float> floats_;  // [n_threads][columns], rows 64-byte aligned
+  AlignedBuffer<float> floats_;  // [n_threads][rows of a grain][columns]
 };
 
 }  // namespace thimble

@@ -4,10 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
+
+#include "base/float16.h"
+#include "tensor/grid_fit.h"
 
 namespace thimble {
 namespace {
@@ -159,6 +163,95 @@ TEST(Grid, NearestIsNearest) {
       }
     }
     EXPECT_EQ(nearest(*type, grid, 0, std::nanf("")), 0);
+  }
+}
+
+// What a search minimises: squared error times importance times sqrt(sigma2 * mean square + x^2), in double and written
+// a second time.
+std::vector<double> search_weights(const FitSpec& spec, const float* x, const float* importance) {
+  double square = 0.0;
+  for (int e = 0; e < spec.elems; ++e) square += static_cast<double>(x[e]) * static_cast<double>(x[e]) / spec.elems;
+  std::vector<double> weights;
+  for (int e = 0; e < spec.elems; ++e) {
+    const double value = static_cast<double>(x[e]);
+    const double favored = spec.sigma2 > 0 ? std::sqrt(spec.sigma2 * square + value * value) : 1.0;
+    weights.push_back((importance != nullptr ? static_cast<double>(importance[e]) : 1.0) * favored);
+  }
+  return weights;
+}
+
+double grid_error(const GridTraits& type, const BlockGrid& grid, const float* x, const std::vector<double>& weights) {
+  double error = 0.0;
+  for (int e = 0; e < type.block_elems; ++e) {
+    const float value = grid_value(type, grid, e, nearest(type, grid, e, x[e]));
+    const double difference = static_cast<double>(value) - static_cast<double>(x[e]);
+    error += weights[static_cast<size_t>(e)] * difference * difference;
+  }
+  return error;
+}
+
+std::vector<float> positive_row(size_t n, uint64_t seed) {
+  std::vector<float> row = normal_row(n, seed);
+  for (float& value : row) value = value * value + 0.001f;
+  return row;
+}
+
+// Types with one scale: every second half precision scale that can be of use, tried one by one. The searches stop 2.4
+// codes beyond the ends (lane_fit.h); what is left out makes up these per cents.
+TEST(Grid, SearchComesCloseToTheBestScale) {
+  for (const TensorType id : {TensorType::q4_0, TensorType::q5_0, TensorType::iq4_nl}) {
+    const GridTraits& type = *find_grid(id);
+    const FitSpec& spec = kFitSpecs[fit_index(id)];
+    double total = 0.0;
+    double best_total = 0.0;
+    for (uint64_t seed = 0; seed < 12; ++seed) {
+      const std::vector<float> x = normal_row(32, 20 + seed);
+      const std::vector<float> importance = positive_row(32, 40 + seed);
+      const std::vector<double> weights = search_weights(spec, x.data(), importance.data());
+      BlockGrid grid;
+      type.fit(x.data(), importance.data(), &grid);
+      const double error = grid_error(type, grid, x.data(), weights);
+      double best = error;
+      const uint32_t middle = grid.d & 0x7FFFu;
+      for (uint32_t half = middle - 512; half < middle + 512; half += 2) {  // 0.7 to 1.5 of the scale
+        for (const uint32_t sign : {0u, 0x8000u}) {
+          BlockGrid other = {};
+          other.d = static_cast<uint16_t>(half | sign);
+          type.derive(&other);
+          best = std::min(best, grid_error(type, other, x.data(), weights));
+        }
+      }
+      total += error;
+      best_total += best;
+    }
+    EXPECT_LE(total, 1.05 * best_total) << traits(id).name;
+  }
+}
+
+// A search that is worth its time is nowhere worse than scales taken from the extremes, which is how most rounding
+// goes.
+TEST(Grid, SearchIsNeverWorseThanTheExtremes) {
+  for (const TensorType id : {TensorType::q4_0, TensorType::q4_1, TensorType::q5_0, TensorType::q5_1}) {
+    const GridTraits& type = *find_grid(id);
+    const FitSpec& spec = kFitSpecs[fit_index(id)];
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      const std::vector<float> x = normal_row(32, 100 + seed);
+      const std::vector<float> importance = positive_row(32, 500 + seed);
+      const float* given = seed % 2 == 0 ? nullptr : importance.data();
+      const std::vector<double> weights = search_weights(spec, x.data(), given);
+      BlockGrid grid;
+      type.fit(x.data(), given, &grid);
+      BlockGrid plain = {};
+      const auto [low, high] = std::minmax_element(x.begin(), x.end());
+      const float largest = -*low > *high ? *low : *high;
+      const bool offset = spec.family == ScaleFamily::affine;
+      plain.d =
+          f32_to_f16(offset ? (*high - *low) / static_cast<float>(spec.high) : largest / static_cast<float>(spec.low));
+      plain.m = offset ? f32_to_f16(*low) : uint16_t{0};
+      type.derive(&plain);
+      ASSERT_LE(grid_error(type, grid, x.data(), weights), grid_error(type, plain, x.data(), weights) * 1.0001)
+          << traits(id).name << " " << seed;
+    }
   }
 }
 
