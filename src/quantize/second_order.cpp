@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cmath>
 
+#include "ops/round.h"
+
 namespace thimble {
 
 namespace {
@@ -12,7 +14,7 @@ namespace {
 // Columns of a panel, a multiple of every block. Small: work inside of a panel is sequential; large: products of few
 // output columns leave the matrix kernels idle.
 constexpr int64_t kPanel = 256;
-constexpr int64_t kRowGrain = 8;
+constexpr int64_t kRowGrain = 16;  // blocks that one call of a scale search holds in its lanes
 
 /// What a parallel loop over rows does inside of a panel.
 struct Panel {
@@ -29,6 +31,14 @@ void multiply(const ops::Backend& backend, const float* w, int64_t n_w, const fl
   ops::ActivationBuffer unused(1, 1);
   const ops::MatmulOutput output{&weight, out, nullptr};
   ops::matmul(backend, {&output, 1}, x, n_x, unused);
+}
+
+// body(begin, end) over the rows, at most kRowGrain at once also where one thread gets all of them.
+template <typename Body>
+void for_row_groups(const ops::Backend& backend, int64_t n_rows, const Body& body) noexcept {
+  backend.pool->parallel_for(n_rows, kRowGrain, [&](int64_t begin, int64_t end) {
+    for (; begin < end; begin += kRowGrain) body(begin, std::min(end, begin + kRowGrain));
+  });
 }
 
 BlockGrid* block_of(RowStrip& strip, int64_t row, int64_t column) noexcept {
@@ -111,13 +121,16 @@ RowStrip::RowStrip(const GridTraits& type, const float* w, int64_t rows, int64_t
 void round_nearest(const ops::Backend& backend, std::span<const float> importance, RowStrip& strip) noexcept {
   const GridTraits& type = *strip.grid;
   const int64_t n_in = strip.n_in;
-  backend.pool->parallel_for(strip.n_rows, kRowGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      for (int64_t c = 0; c < n_in; c += type.block_elems) {
-        BlockGrid& grid = *block_of(strip, r, c);
+  for_row_groups(backend, strip.n_rows, [&](int64_t begin, int64_t end) {
+    for (int64_t c = 0; c < n_in; c += type.block_elems) {
+      BlockGrid grids[kRowGrain];
+      const float* const weighting = importance.empty() ? nullptr : importance.data() + c;
+      ops::fit_blocks(backend, type.type, {strip.weights + begin * n_in + c, n_in, weighting, 0, end - begin}, grids);
+      for (int64_t r = begin; r < end; ++r) {
+        const BlockGrid& grid = grids[r - begin];
+        *block_of(strip, r, c) = grid;
         const float* const w = strip.weights + r * n_in + c;
         uint8_t* const codes = strip.codes.data() + r * n_in + c;
-        type.fit(w, importance.empty() ? nullptr : importance.data() + c, &grid);
         nearest_codes(type, grid, w, codes);
         float* const error = strip.error.data() + r * n_in + c;
         for (int j = 0; j < type.block_elems; ++j) error[j] = grid_value(type, grid, j, codes[j]) - w[j];
@@ -149,17 +162,20 @@ void round_gptq(const ops::Backend& backend, const FeedbackFactor& factor, std::
     for (int64_t c = 0; c < panel.size; c += type.block_elems) {
       const float* const feedback = square.data() + c * kPanel + c;
       const float* const weighting = importance.empty() ? nullptr : importance.data() + panel.first + c;
-      backend.pool->parallel_for(strip.n_rows, kRowGrain, [&](int64_t begin, int64_t end) {
+      for_row_groups(backend, strip.n_rows, [&](int64_t begin, int64_t end) {
+        float expected[kRowGrain * kMaxGridElems];
+        BlockGrid grids[kRowGrain];
+        for (int64_t r = begin; r < end; ++r) {
+          expect_block(strip.weights + r * n_in + panel.first + c, feedback, type.block_elems,
+                       targets.data() + r * kPanel + c, expected + (r - begin) * kMaxGridElems);
+        }
+        ops::fit_blocks(backend, type.type, {expected, kMaxGridElems, weighting, 0, end - begin}, grids);
         for (int64_t r = begin; r < end; ++r) {
           const int64_t at = r * n_in + panel.first + c;
-          const float* const w = strip.weights + at;
-          float* const target = targets.data() + r * kPanel + c;
-          BlockGrid& grid = *block_of(strip, r, panel.first + c);
-          float expected[kMaxGridElems];
-          expect_block(w, feedback, type.block_elems, target, expected);
-          type.fit(expected, weighting, &grid);
-          round_block(type, grid, w, feedback, panel.size - c, target, strip.error.data() + at,
-                      strip.codes.data() + at);
+          const BlockGrid& grid = grids[r - begin];
+          *block_of(strip, r, panel.first + c) = grid;
+          round_block(type, grid, strip.weights + at, feedback, panel.size - c, targets.data() + r * kPanel + c,
+                      strip.error.data() + at, strip.codes.data() + at);
         }
       });
     }

@@ -96,7 +96,9 @@ Differences compare_with_paper(const Problem& p, const RowStrip& strip, double d
         grid.fit(now.data(), p.importance().data() + j, &own);
         const double difference =
             weighted_error(p, grid, block, now.data(), j) / weighted_error(p, grid, own, now.data(), j);
-        if (std::fabs(difference - 1.0) > 0.02) ++out.blocks;
+        // Two searches of weights that differ in the last bits may end on different scales of nearly equal merit; merit
+        // also favors large elements, which this error does not.
+        if (std::fabs(difference - 1.0) > 0.1) ++out.blocks;
       }
       const uint8_t code = nearest(grid, block, element, static_cast<float>(w[j]));
       const uint8_t taken = strip.codes[static_cast<size_t>(r) * n + j];
