@@ -2,10 +2,12 @@
 //   thimble_greedy MODEL.gguf < REQUEST > ANSWER     both JSON
 //   thimble_greedy --synthetic llama|qwen2 OUT.gguf  writes a tiny random model with biases, rope scaling and a
 //   vocabulary
+//   thimble_greedy --fold IN.gguf OUT.gguf           the same function with random factors moved at every place
 // REQUEST is an array of {"text": "..."} or {"chat": "..."} (tokenized here) or {"ids": [...]}, each with optional
 // "follow": token ids another program chose. ANSWER has for each {"ids": prompt, "steps": [{"token": the arg max,
 // "eog": whether it ends the answer, "gap": its logit minus the logit of the followed token}]}: every step continues
 // from the followed token, or from the arg max when there is none.
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -16,6 +18,7 @@
 #include "base/json.h"
 #include "format/gguf_writer.h"
 #include "model/synthetic_model.h"
+#include "quantize/fold_file.h"
 #include "runtime/engine.h"
 
 namespace thimble {
@@ -101,7 +104,28 @@ void write_float(const std::string& in_path, const std::string& out_path) {
   writer.commit();
 }
 
+// Factors between 1/4 and 4, by a fixed generator.
+void write_random_fold(const std::string& in_path, const std::string& out_path) {
+  const GgufFile in = GgufFile::open(in_path);
+  FoldPlan plan;
+  uint32_t state = 1;
+  for (const FoldSite& site : fold_sites(read_model_config(in), in).sites) {
+    std::vector<float> factors(static_cast<size_t>(site.n));
+    for (float& factor : factors) {
+      state = state * 1664525u + 1013904223u;
+      factor = std::exp2(static_cast<float>(state >> 20) / 1024.0f - 2.0f);
+    }
+    tie_factors(site, TieBy::mean, factors);
+    compose(&plan, plan_of_site(site, factors));
+  }
+  write_folded(in, plan, out_path);
+}
+
 int run(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "--fold") {
+    write_random_fold(argv[2], argv[3]);
+    return 0;
+  }
   if (argc == 4 && std::string(argv[1]) == "--float") {
     write_float(argv[2], argv[3]);
     return 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares Thimble with stock llama.cpp: same prompt ids, 32 greedy tokens.
 
-Usage: interop_test.py nano | synthetic | schemes | smollm2
+Usage: interop_test.py nano | synthetic | schemes | folds | smollm2
 Environment: THIMBLE (the program), THIMBLE_GREEDY (tests/interop/greedy.cpp), THIMBLE_NANO (models/nano as F16 GGUF),
 THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 from scripts/get_model; exit status 77 with the reason
 when either cannot be fetched.
@@ -141,6 +141,40 @@ def test_schemes(peer, folder):
     return failures
 
 
+def compare_folded(peer, model, folded, requests):
+    """Stock's own tokens on both files. Where they differ, Thimble's logits of the original say whether it was a tie."""
+    failures = 0
+    for request, ours in zip(requests, greedy(model, requests)):
+        name = json.dumps(next(iter(request.values())))[:48]
+        before, after = peer_tokens(peer, model, ours["ids"]), peer_tokens(peer, folded, ours["ids"])
+        first = next((i for i, (a, b) in enumerate(zip(before, after)) if a != b), None)
+        if first is None:
+            print(f"{'equal' if len(before) == len(after) else 'DIFFERENT'}: {name} {len(before)} and {len(after)} tokens")
+            failures += len(before) != len(after)
+            continue
+        follow = [before[:first + 1], after[:first + 1]]
+        gaps = [greedy(model, [{"ids": ours["ids"], "follow": f}])[0]["steps"][first]["gap"] for f in follow]
+        print(f"{name} step {first}: {before[first]} before, {after[first]} folded, logits {gaps[1] - gaps[0]:.4f} apart")
+        failures += abs(gaps[1] - gaps[0]) > TIE
+    return failures
+
+
+def test_folds(peer, folder):
+    """Factors at every place (biases, grouped queries, tied heads) leave stock's answers as they are, and Q8_0 of it loads."""
+    failures = 0
+    for architecture in ("llama", "qwen2"):
+        model = folder / f"{architecture}.gguf"
+        must(run(os.environ["THIMBLE_GREEDY"], "--synthetic", architecture, model))
+        must(run(os.environ["THIMBLE_GREEDY"], "--fold", model, folder / f"{architecture}-folded.gguf"))
+        requests = [{"ids": [1] + [3 + (17 * i + 31 * j) % 500 for j in range(5 + 9 * i)]} for i in range(5)]
+        failures += compare_folded(peer, model, folder / f"{architecture}-folded.gguf", requests)
+    folded, q8_0 = folder / "nano-folded.gguf", folder / "q8_0.gguf"
+    must(run(os.environ["THIMBLE_GREEDY"], "--fold", os.environ["THIMBLE_NANO"], folded))
+    failures += compare_folded(peer, os.environ["THIMBLE_NANO"], folded, [{"text": t} for t in TEXTS[:5]])
+    must(run(os.environ["THIMBLE"], "--quiet", "quantize", folded, q8_0, "--scheme", "q8_0"))
+    return failures + compare(peer, q8_0, [{"text": t} for t in TEXTS[:3]], TIE_INT8)
+
+
 def test_smollm2(peer, folder):
     """The file as it is, and the same weights as F16."""
     model = pathlib.Path(fetch("get_model"))
@@ -153,7 +187,8 @@ def test_smollm2(peer, folder):
 
 
 def main():
-    test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "smollm2": test_smollm2}[sys.argv[1]]
+    test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "folds": test_folds,
+            "smollm2": test_smollm2}[sys.argv[1]]
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
