@@ -55,6 +55,7 @@ int run(int argc, char** argv) {
   add_squeeze(app, context);
   add_convert(app, context);
   add_inspect(app, context);
+  add_calibrate(app, context);
   add_quantize(app, context);
   add_eval(app, context);
   add_plan(app, context);

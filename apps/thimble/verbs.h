@@ -27,6 +27,7 @@ struct Context {
 
 void add_convert(CLI::App& app, Context& context);
 void add_inspect(CLI::App& app, Context& context);
+void add_calibrate(CLI::App& app, Context& context);
 void add_quantize(CLI::App& app, Context& context);
 void add_eval(CLI::App& app, Context& context);
 void add_plan(CLI::App& app, Context& context);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ class ReferenceForward {
     return x;
   }
 
+  /// Sees the name of each matrix and the row that it is about to multiply.
+  std::function<void(const std::string& matrix, const std::vector<double>& x)> on_multiply;
+
  private:
   using Row = std::vector<double>;
 
@@ -51,6 +55,7 @@ class ReferenceForward {
   }
 
   Row multiply(const std::string& name, const Row& x) const {
+    if (on_multiply) on_multiply(name, x);
     Row out;
     for (int64_t r = 0; r < gguf_->tensor(name).view.n_rows(); ++r) {
       const Row w = row_of(name, r);
