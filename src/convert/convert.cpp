@@ -2,6 +2,7 @@
 #include "convert/convert.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <map>
 
@@ -146,6 +147,10 @@ void note_imports(const HfFolder& folder, const std::vector<TensorJob>& jobs, co
   if (result.imported.empty()) return;
   result.packing = hf_packing_name(folder.config.quantization->packing);
   metadata.set_uint32("thimble.version", kThimbleKeysVersion);
+  const bool own_types = std::any_of(result.imported.begin(), result.imported.end(), [](const ImportedTensor& tensor) {
+    return tensor.type == TensorType::i4_g64 || tensor.type == TensorType::i4_g128;
+  });
+  if (own_types) metadata.set_strings("thimble.features", std::array<std::string, 1>{"group_types"});
   metadata.set_string("thimble.import", result.packing);
   metadata.set_int32("thimble.import.group_size", static_cast<int32_t>(folder.config.quantization->group_size));
   metadata.set_float32("thimble.import.largest_change", static_cast<float>(largest));

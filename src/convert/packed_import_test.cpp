@@ -139,6 +139,9 @@ TEST(PackedImport, GroupTypesKeepWholeGroups) {
     folder.save();
     import_hf(folder.path(), folder.output(), type);
     EXPECT_EQ(largest_difference(folder, type), 0.0);
+    const GgufFile gguf = GgufFile::open(folder.output());
+    ASSERT_NE(gguf.get_strings("thimble.features"), nullptr);
+    EXPECT_EQ(gguf.get_strings("thimble.features")->front(), "group_types");
   }
   // Rows of 192 do not hold blocks of 128, groups of 32 none of 64.
   PackedFolder narrow(HfPacking::gptq, 128);

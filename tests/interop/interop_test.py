@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares Thimble with stock llama.cpp: same prompt ids, 32 greedy tokens.
 
-Usage: interop_test.py nano | synthetic | schemes | folds | smollm2
+Usage: interop_test.py nano | synthetic | schemes | folds | imports | smollm2 | qwen
 Environment: THIMBLE (the program), THIMBLE_GREEDY (tests/interop/greedy.cpp), THIMBLE_NANO (models/nano as F16 GGUF),
-THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 from scripts/get_model; exit status 77 with the reason
+THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 and Qwen2.5-Coder from scripts/get_model; exit status 77 with the reason
 when either cannot be fetched.
 
 The rule: where the two programs first choose different tokens, the difference counts only when Thimble's logits of the
@@ -24,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 
+import pack_int4
+
 SOURCE = pathlib.Path(os.environ["THIMBLE_SOURCE"])
 HERE = pathlib.Path(__file__).resolve().parent
 TIE = 0.05
@@ -41,6 +43,10 @@ CHATS = [
     "Translate 'good morning' to Spanish.", "Who wrote Romeo and Juliet?", "Why is the sky blue?",
     "Give me a recipe for pancakes.", "Explain gravity to a child.", "Tell me a short joke.",
 ]
+CODE = [
+    "Write a Python function that checks whether a number is prime.", "Write a C function that reverses a string in place.",
+    "What does `git rebase` do?",
+]
 # src/quantize/scheme.h
 SCHEMES = ["f16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "iq4_nl", "q4_1", "q4_0", "iq4_xs", "q3_k_m", "q2_k"]
 
@@ -55,9 +61,9 @@ def must(done):
     return done.stdout
 
 
-def fetch(script):
+def fetch(script, *arguments):
     """Path that a scripts/get_* prints; ends the test with 77 and its reason when there is none."""
-    done = run(SOURCE / "scripts" / script)
+    done = run(SOURCE / "scripts" / script, *arguments)
     if done.returncode == 77:
         print(done.stderr.strip())
         sys.exit(77)
@@ -175,6 +181,32 @@ def test_folds(peer, folder):
     return failures + compare(peer, q8_0, [{"text": t} for t in TEXTS[:3]], TIE_INT8)
 
 
+def test_imports(peer, folder):
+    """models/nano packed as GPTQ and as AWQ int4: what is imported must load in stock llama.cpp and speak there as here, as
+    blocks and, where nothing is rounded to int8, de-quantized."""
+    failures = 0
+    for kind, group, symmetric, expected in (("gptq", 32, True, "q4_0"), ("awq", 128, False, "q4_1")):
+        packed = folder / kind
+        pack_int4.pack_folder(SOURCE / "models/nano/hf", packed, kind, group, symmetric)
+        model = folder / f"{kind}.gguf"
+        done = must(run(os.environ["THIMBLE"], "--quiet", "--json", "convert", packed, "-o", model))
+        types = {tensor["type"] for tensor in json.loads(done)["imported"]}
+        print(f"{kind}, groups of {group}: {types}")
+        failures += types != {expected}
+        requests = [{"text": t} for t in TEXTS[:4]]
+        failures += compare(peer, model, requests, TIE_INT8)
+        floats = folder / f"{kind}-f32.gguf"
+        must(run(os.environ["THIMBLE"], "--quiet", "convert", packed, "-o", floats, "--type", "f32"))
+        print("the same de-quantized:")
+        failures += compare(peer, floats, requests)
+    return failures
+
+
+def test_qwen(peer, folder):
+    """Qwen2.5-Coder-1.5B-Instruct, Q4_K_M: greedy answers to questions about code."""
+    return compare(peer, fetch("get_model", "qwen2.5-coder-1.5b"), [{"chat": t} for t in CODE], TIE_INT8)
+
+
 def test_smollm2(peer, folder):
     """The file as it is, and the same weights as F16."""
     model = pathlib.Path(fetch("get_model"))
@@ -188,7 +220,7 @@ def test_smollm2(peer, folder):
 
 def main():
     test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "folds": test_folds,
-            "smollm2": test_smollm2}[sys.argv[1]]
+            "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
