@@ -91,6 +91,18 @@ void read_quantization(const fs::path& folder, HfFolder& hf) {
   }
 }
 
+// AutoGPTQ's own name is gptq_model-4bit-128g.safetensors: in a quantized folder the only weights there are will do.
+SafetensorsFile open_weights(const fs::path& folder, const HfFolder& hf) {
+  const bool usual = has_file(folder / "model.safetensors") || has_file(folder / "model.safetensors.index.json");
+  std::vector<std::string> found;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    if (entry.path().extension() == ".safetensors") found.push_back(entry.path().string());
+  }
+  if (usual || !hf.config.quantization || found.size() != 1) return SafetensorsFile::open_model(hf.path);
+  return SafetensorsFile::open(found.front());
+}
+
 }  // namespace
 
 HfFolder HfFolder::open(const std::string& path) {
@@ -113,7 +125,7 @@ HfFolder HfFolder::open(const std::string& path) {
   if (const fs::path file = folder / "added_tokens.json"; has_file(file)) {
     hf.added_tokens_json = read_added_tokens(file);
   }
-  hf.weights = SafetensorsFile::open_model(path);
+  hf.weights = open_weights(folder, hf);
   return hf;
 }
 

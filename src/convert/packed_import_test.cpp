@@ -218,6 +218,16 @@ TEST(PackedImport, OldSettingsFilesStandIn) {
   EXPECT_EQ(largest_difference(folder, TensorType::q4_0), 0.0);
 }
 
+TEST(PackedImport, TheOnlyWeightsMayHaveAnotherName) {
+  PackedFolder folder(HfPacking::gptq, 32);
+  folder.save();
+  std::filesystem::rename(folder.path() + "/model.safetensors", folder.path() + "/gptq_model-4bit-32g.safetensors");
+  EXPECT_EQ(folder.imported_error(), "");
+  std::filesystem::remove(folder.output());
+  std::filesystem::copy(folder.path() + "/gptq_model-4bit-32g.safetensors", folder.path() + "/other.safetensors");
+  EXPECT_TRUE(folder.imported_error().starts_with("not found: F: no model.safetensors")) << folder.imported_error();
+}
+
 // A zero point of 0 as GPTQModel stores it under "gptq": 0x11111111 taken from the whole word, borrows included.
 TEST(PackedImport, BorrowsBetweenZeroPointsAreUndone) {
   PackedFolder folder(HfPacking::gptq_v2, 32, [](uint32_t random) { return static_cast<int>(random % 16); });
