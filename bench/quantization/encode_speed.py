@@ -111,8 +111,8 @@ def run_model(options):
         commands = {
             "stock": me + ["stock-model", options.model, "--output", output, "--scheme", options.scheme, "--threads",
                            str(options.threads), "--libraries", str(options.libraries)],
-            "thimble": [options.program, "quantize", options.model, output, "--scheme", options.scheme, "--threads",
-                        str(options.threads)],
+            "thimble": [options.program, "--threads", str(options.threads), "--quiet", "quantize", options.model, output,
+                        "--scheme", options.scheme],
         }
         seconds = {name: [] for name in commands}
         for _ in range(options.reps):

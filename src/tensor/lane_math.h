@@ -84,7 +84,7 @@ inline Ints super_half_bits(Floats value) noexcept {
 /// Magnitude with NaN as 0 and infinity as the largest float.
 inline Floats finite_magnitude(Floats v) noexcept {
   const Floats magnitude = lane_abs(v);
-  return select(magnitude == magnitude, lane_min(magnitude, splat(std::numeric_limits<float>::max())), Floats{});
+  return select(magnitude >= 0.0f, lane_min(magnitude, splat(std::numeric_limits<float>::max())), Floats{});
 }
 
 /// Brings the blocks x [n] to magnitude 1 in place, taking NaN as 0 and infinity as the largest float, and returns the
