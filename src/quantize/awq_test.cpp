@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "quantize/fold_model_test.h"
+#include "quantize/fold_rounding.h"
 
 namespace thimble {
 namespace {
@@ -195,6 +196,56 @@ TEST_F(Awq, TheRoundingInUseDecides) {
   EXPECT_TRUE(found.plan.empty());
   EXPECT_EQ(found.choices[0].final_identity, 0.0);
   EXPECT_NEAR(found.choices[0].final_loss, 1.0, 1e-6);
+}
+
+TEST_F(Awq, SecondOrderRoundingSeesFoldedStatistics) {
+  const SyntheticModel model = make_fold_model(one_layer(), true);
+  const FoldSite site = fold_sites(read_model_config(model.gguf), model.gguf).sites[3];
+  const auto correlated = [&](int64_t n_rows, uint32_t seed) {  // neighbours share most of their value
+    std::vector<float> x = planted_inputs(n_rows, site.n, -1, seed);
+    for (size_t i = 1; i < x.size(); ++i) x[i] += 0.9f * x[i - 1];
+    return x;
+  };
+  const CalibrationEntry entry = entry_of(site, correlated(512, 3), correlated(64, 4));
+  const Calibration calibration = Calibration::from_entries({}, {&entry, 1});
+  const auto matrices = sample_site(model.gguf, site, all_as(model.gguf, TensorType::q4_0), 16);
+  const std::string& name = matrices.at(0).name;
+  const InputStatistics& statistics = *calibration.find(name);
+  std::vector<float> s(static_cast<size_t>(site.n));
+  for (size_t i = 0; i < s.size(); ++i) s[i] = 1.0f + static_cast<float>(i % 4);
+  RoundingSettings settings;
+  settings.method = RoundingMethod::gptq;
+  settings.damps = {0.03};
+  Rounder rounder(backend_, settings), fresh(backend_, settings);
+  const RoundRowsFn by_method = round_by_method(&rounder, calibration);
+
+  SecondMoment moment = calibration.second_moment(name);
+  SiteLoss loss(backend_, matrices, statistics.mean_square,
+                {InputMeasure::Kind::second_moment, moment.values.data(), 0});
+  const std::vector<float> ones(s.size(), 1.0f);
+  EXPECT_LT(loss.of(ones, by_method), loss.of(ones, round_by_search(backend_)));  // another fold before the one asked
+
+  std::vector<float> folded = matrices[0].rows, squares = statistics.mean_square, got(folded.size()),
+                     want(folded.size());
+  for (size_t i = 0; i < folded.size(); ++i) folded[i] *= s[i % s.size()];
+  fold_statistic(s, 2, squares);
+  const RowsToRound job = {name, TensorType::q4_0, folded.data(), matrices[0].n_rows, site.n, squares, s};
+  by_method(job, got.data());
+  fold_second_moment(s, moment.values.data());
+  RoundingInput input;
+  input.name = name;
+  input.weights = folded.data();
+  input.n_out = job.n_rows;
+  input.n_in = job.n;
+  input.type = job.type;
+  input.importance = squares;
+  input.second_moment = &moment;
+  const HeldOut heldout = calibration.heldout(name);
+  std::vector<float> rows(heldout.rows, heldout.rows + heldout.n_rows * heldout.n_in);
+  fold_inputs(s, rows.data(), heldout.n_rows);
+  input.heldout = {heldout.n_rows, heldout.n_in, rows.data()};
+  traits(job.type).decode(fresh.round(input).bytes.data(), want.data(), job.n_rows * job.n);
+  EXPECT_EQ(got, want);
 }
 
 TEST_F(Awq, SitesWithoutStatisticsOrRoundingAreSkippedAndCounted) {

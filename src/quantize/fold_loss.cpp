@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/round.h"
 
 namespace thimble {
 
@@ -14,6 +15,8 @@ namespace {
 
 // Error rows multiplied at once: their products with 11,008 columns take 5 MB.
 constexpr int64_t kRowsAtOnce = 128;
+// Rows a thread takes: at least the 16 blocks that fill the registers of every machine.
+constexpr int64_t kRowsPerGrain = 16;
 
 ops::ActivationBuffer make_scratch(std::span<const SampledMatrix> matrices) {
   const int64_t n = matrices.empty() ? 0 : static_cast<int64_t>(matrices[0].rows.size()) / matrices[0].n_rows;
@@ -71,12 +74,11 @@ RoundRowsFn round_by_search(const ops::Backend& backend) {
     const auto row_bytes = static_cast<size_t>(job.n) / type.block_elems * type.block_bytes;
     std::vector<std::byte> blocks(row_bytes * static_cast<size_t>(job.n_rows));
     const float* importance = job.importance.empty() ? nullptr : job.importance.data();
-    backend.pool->parallel_for(job.n_rows, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        std::byte* row = blocks.data() + static_cast<size_t>(r) * row_bytes;
-        type.encode(job.weights + r * job.n, importance, row, job.n);
-        type.decode(row, out + r * job.n, job.n);
-      }
+    backend.pool->parallel_for(job.n_rows, kRowsPerGrain, [&](int64_t begin, int64_t end) {
+      const float* const weights = job.weights + begin * job.n;
+      std::byte* const out_blocks = blocks.data() + static_cast<size_t>(begin) * row_bytes;
+      ops::encode_rows(backend, job.type, weights, end - begin, job.n, importance, out_blocks);
+      type.decode(out_blocks, out + begin * job.n, (end - begin) * job.n);
     });
   };
 }
