@@ -84,6 +84,9 @@ void run_calibrate(CalibrateArguments& a, const Context& context) {
   if (a.model.empty() || a.data.empty() || a.output.empty()) {
     fail(ErrorCode::invalid_argument, "calibrate: expected a model, --data and -o, or --report CALIB");
   }
+  if (a.imatrix == a.output) {
+    fail(ErrorCode::invalid_argument, "calibrate: found one name, {}, for -o and --imatrix, expected two", a.output);
+  }
   std::vector<SampleSource> sources;
   for (const std::string& text : a.data) sources.push_back(parse_sample_source(text));
   const GgufFile gguf = GgufFile::open(a.model);

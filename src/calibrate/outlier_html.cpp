@@ -59,7 +59,7 @@ float median_of(std::vector<float> values) {
 }
 
 // Colour of each cell of one input.
-std::vector<size_t> cells_of(const OutlierInput& input, int64_t n_cells) {
+std::vector<size_t> cells_of(const InputOutliers& input, int64_t n_cells) {
   const float median = median_of(input.mean_square);
   std::vector<size_t> cells;
   for (int64_t c = 0; c < n_cells; ++c) {
@@ -86,11 +86,11 @@ std::string heat_map(const OutlierReport& report, const std::string& kind) {
   std::array<std::string, kColours.size()> paths;
   std::vector<int64_t> layers;
   int64_t n_in = 0;
-  for (const OutlierInput& input : report.inputs) {
+  for (const InputOutliers& input : report.inputs) {
     if (input.kind == kind) n_in = std::max(n_in, input.n_in);
   }
   const int64_t n_cells = std::min(n_in, kMaxCells);
-  for (const OutlierInput& input : report.inputs) {
+  for (const InputOutliers& input : report.inputs) {
     if (input.kind != kind || input.n_in < n_cells) continue;
     add_row(cells_of(input, n_cells), static_cast<int64_t>(layers.size()), &paths);
     layers.push_back(input.layer);
@@ -145,7 +145,7 @@ std::string table(const OutlierReport& report) {
   std::string html =
       "<table><thead><tr><th>input</th><th>channels</th><th>top 0.1 %</th><th>top 1 %</th><th>largest / median</th>"
       "<th>persistence</th></tr></thead><tbody>\n";
-  for (const OutlierInput& input : report.inputs) {
+  for (const InputOutliers& input : report.inputs) {
     html += fmt::format("<tr><th>{}</th><td>{}</td>{}{}<td>{:.1f}</td>{}</tr>\n", escaped(input.name), input.n_in,
                         share_cell(input.share_permille), share_cell(input.share_percent), input.largest_to_median,
                         input.persistence < 0 ? "<td></td>" : share_cell(input.persistence));

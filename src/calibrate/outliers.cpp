@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kPersistentShown = 8;
 
 // "blk.3.ffn_down" -> 3 and "ffn_down"; other names are kinds of their own.
-void split_name(OutlierInput* input) {
+void split_name(InputOutliers* input) {
   constexpr std::string_view kPrefix = "blk.";
   input->kind = input->name;
   if (!input->name.starts_with(kPrefix)) return;
@@ -30,8 +30,8 @@ void split_name(OutlierInput* input) {
   input->kind = std::string(stop + 1, end);
 }
 
-OutlierInput measure(const std::string& name, const InputStatistics& statistics) {
-  OutlierInput input;
+InputOutliers measure(const std::string& name, const InputStatistics& statistics) {
+  InputOutliers input;
   input.name = name;
   split_name(&input);
   input.n_in = statistics.n_in;
@@ -60,18 +60,18 @@ OutlierInput measure(const std::string& name, const InputStatistics& statistics)
   return input;
 }
 
-double overlap(const OutlierInput& input, const OutlierInput& before) {
+double overlap(const InputOutliers& input, const InputOutliers& before) {
   const std::set<int32_t> old(before.top_percent.begin(), before.top_percent.end());
   const auto n = std::count_if(input.top_percent.begin(), input.top_percent.end(),
                                [&](int32_t channel) { return old.count(channel) > 0; });
   return static_cast<double>(n) / static_cast<double>(input.top_percent.size());
 }
 
-OutlierKind persistent_channels(const std::string& kind, const std::vector<OutlierInput>& inputs) {
+OutlierKind persistent_channels(const std::string& kind, const std::vector<InputOutliers>& inputs) {
   OutlierKind out;
   out.kind = kind;
   std::map<int32_t, int64_t> counts;
-  for (const OutlierInput& input : inputs) {
+  for (const InputOutliers& input : inputs) {
     if (input.kind != kind) continue;
     ++out.n_layers;
     for (const int32_t channel : input.top_percent) ++counts[channel];
@@ -91,12 +91,12 @@ OutlierReport find_outliers(const Calibration& calibration) {
   OutlierReport report;
   report.info = calibration.info();
   report.source = calibration.source();
-  std::map<std::string, const OutlierInput*> last;  // of each kind
+  std::map<std::string, const InputOutliers*> last;  // of each kind
   const std::vector<std::string> names = calibration.inputs();
   report.inputs.reserve(names.size());  // `last` points into it
   for (const std::string& name : names) {
-    OutlierInput& input = report.inputs.emplace_back(measure(name, *calibration.find(name)));
-    const OutlierInput*& before = last[input.kind];
+    InputOutliers& input = report.inputs.emplace_back(measure(name, *calibration.find(name)));
+    const InputOutliers*& before = last[input.kind];
     if (before == nullptr) report.kinds.push_back({input.kind, 0, {}});
     if (before != nullptr && before->n_in == input.n_in) input.persistence = overlap(input, *before);
     before = &input;
@@ -113,7 +113,7 @@ std::string outlier_text(const OutlierReport& report) {
       "too\n\n";
   text += fmt::format("{:<24} {:>8} {:>9} {:>9} {:>14} {:>11}\n", "input", "channels", "top 0.1 %", "top 1 %",
                       "largest/median", "persistence");
-  for (const OutlierInput& input : report.inputs) {
+  for (const InputOutliers& input : report.inputs) {
     const std::string persistence = input.persistence < 0 ? "" : fmt::format("{:.0f} %", 100 * input.persistence);
     text += fmt::format("{:<24} {:>8} {:>7.1f} % {:>7.1f} % {:>14.1f} {:>11}\n", printable(input.name), input.n_in,
                         100 * input.share_permille, 100 * input.share_percent, input.largest_to_median, persistence);
@@ -131,7 +131,7 @@ std::string outlier_text(const OutlierReport& report) {
 
 Json outlier_json(const OutlierReport& report) {
   Json inputs = Json::array();
-  for (const OutlierInput& input : report.inputs) {
+  for (const InputOutliers& input : report.inputs) {
     inputs.push_back({{"input", input.name},
                       {"channels", input.n_in},
                       {"top_permille_channels", input.n_top_permille},

@@ -12,7 +12,7 @@
 
 namespace thimble {
 
-struct OutlierInput {
+struct InputOutliers {
   std::string name;    // "blk.3.ffn_down"
   std::string kind;    // "ffn_down"
   int64_t layer = -1;  // -1: no layer's
@@ -44,8 +44,8 @@ struct OutlierKind {
 struct OutlierReport {
   CalibrationInfo info;
   std::string source;
-  std::vector<OutlierInput> inputs;  // in the order of the layers
-  std::vector<OutlierKind> kinds;    // in order of first appearance
+  std::vector<InputOutliers> inputs;  // in the order of the layers
+  std::vector<OutlierKind> kinds;     // in order of first appearance
 };
 
 OutlierReport find_outliers(const Calibration& calibration);

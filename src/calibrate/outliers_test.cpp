@@ -32,7 +32,7 @@ Calibration two_layers() {
 TEST(Outliers, SharesAndPersistence) {
   const OutlierReport report = find_outliers(two_layers());
   ASSERT_EQ(report.inputs.size(), 3u);
-  const OutlierInput& first = report.inputs[0];
+  const InputOutliers& first = report.inputs[0];
   EXPECT_EQ(first.layer, 0);
   EXPECT_EQ(first.kind, "ffn_down");
   EXPECT_EQ(first.n_top_permille, 1);

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kCalibSuffix = ".calib.jsonl";
+constexpr std::string_view kEvalSuffix = ".eval.jsonl";
 constexpr std::string_view kTaskSuffix = ".task.json";
 constexpr std::string_view kItemsSuffix = ".jsonl";
 constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
@@ -125,8 +126,8 @@ class Excluded {
       add_file(path);
       return;
     }
-    const std::vector<std::string> tasks = files_with_suffix(path, kTaskSuffix);
-    for (const std::string& task : tasks) {
+    for (const std::string& items : files_with_suffix(path, kEvalSuffix)) add_file(items);
+    for (const std::string& task : files_with_suffix(path, kTaskSuffix)) {
       const Json json = read_json_file(task, kMaxTaskJsonBytes);
       add_file((fs::path(path) / JsonObject(json, task).string("data")).string());
     }

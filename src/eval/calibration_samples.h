@@ -27,9 +27,9 @@ struct SampleSettings {
   int64_t n_samples = 256;
   int64_t n_context = 512;  // tokens; longer items are cut, texts are cut into pieces of this length
   uint64_t seed = 1;
-  // Evaluation data, as above (a folder: its NAME.task.json and their data): items with the id or the prompt of one of
-  // theirs are left out, and lines of 64 bytes or more of a text that are theirs. The tasks of a folder that samples
-  // come from are always among them.
+  // Evaluation data, as above (a folder: NAME.eval.jsonl, and the data of its NAME.task.json): items with the id or the
+  // prompt of one of theirs are left out, and lines of 64 bytes or more of a text that are theirs. The tasks of a
+  // folder that samples come from are always among them.
   std::vector<std::string> exclude;
 };
 

@@ -80,14 +80,15 @@ TEST_F(Samples, NothingOfTheEvaluationGetsIn) {
   write("x.task.json", R"({"task": "x", "data": "x.eval.jsonl", "metrics": {"primary": "exact"}})");
   write("x.eval.jsonl", item("same_id", "A", R"(], "refs": ["o"])") + item("e", "Same prompt", R"(], "refs": ["o"])"));
   write("x.calib.jsonl", item("same_id", "B", "]") + item("c", "Same prompt", R"(], "refs": ["other"])") +
-                             item("d", "Fine", "]") + item("e2", "Elsewhere", "]"));
+                             item("d", "Fine", "]") + item("e2", "Elsewhere", "]") + item("h", "Of no task", "]"));
   const std::string other = write("other.jsonl", item("f", "Elsewhere", R"(], "refs": ["o"])"));
   settings_.exclude = {other};
+  write("y.eval.jsonl", item("g", "Of no task", "]"));
   const CalibrationSamples s = make({{folder_.string(), 1.0}});
   ASSERT_EQ(s.sequences.size(), 1u);
   EXPECT_TRUE(contains(s, chat({{"user", "Fine"}}, true)));
-  EXPECT_EQ(s.sources.at(0).n_excluded, 3);
-  EXPECT_NE(said_.find("3 items are part of the evaluation"), std::string::npos) << said_;
+  EXPECT_EQ(s.sources.at(0).n_excluded, 4);
+  EXPECT_NE(said_.find("4 items are part of the evaluation"), std::string::npos) << said_;
   EXPECT_NE(said_.find("1 samples of the 256"), std::string::npos) << said_;
   // Evaluation items alone are no calibration data.
   fs::remove(folder_ / "x.calib.jsonl");

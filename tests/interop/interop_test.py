@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares Thimble with stock llama.cpp: same prompt ids, 32 greedy tokens.
 
-Usage: interop_test.py nano | synthetic | schemes | folds | imports | smollm2 | qwen
+Usage: interop_test.py nano | synthetic | schemes | imatrix | folds | imports | smollm2 | qwen
 Environment: THIMBLE (the program), THIMBLE_GREEDY (tests/interop/greedy.cpp), THIMBLE_NANO (models/nano as F16 GGUF),
 THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 and Qwen2.5-Coder from scripts/get_model; exit status 77 with the reason
 when either cannot be fetched.
@@ -207,6 +207,18 @@ def test_qwen(peer, folder):
     return compare(peer, fetch("get_model", "qwen2.5-coder-1.5b"), [{"chat": t} for t in CODE], TIE_INT8)
 
 
+def test_imatrix(peer, folder):
+    """Importance matrices: stock's reader on ours, ours on what stock's library writes."""
+    imatrix = folder / "imatrix.gguf"
+    must(run(os.environ["THIMBLE"], "--quiet", "calibrate", os.environ["THIMBLE_NANO"], "--data", SOURCE / "tasks" / "nano",
+             "--samples", 8, "--no-hessian", "-o", folder / "calib.thimble", "--imatrix", imatrix))
+    libraries = peer / "node_modules" / "@node-llama-cpp" / "linux-x64" / "bins" / "linux-x64"
+    reader = subprocess.run([os.environ["THIMBLE_IMATRIX_READER"], libraries, imatrix, folder / "stock.gguf"],
+                            capture_output=True, text=True, timeout=60, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
+    print(reader.stdout + reader.stderr, end="")
+    return reader.returncode
+
+
 def test_smollm2(peer, folder):
     """The file as it is, and the same weights as F16."""
     model = pathlib.Path(fetch("get_model"))
@@ -219,8 +231,13 @@ def test_smollm2(peer, folder):
 
 
 def main():
+<<<<<<< HEAD
     test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "folds": test_folds,
             "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
+=======
+    test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "imatrix": test_imatrix, "folds": test_folds,
+            "smollm2": test_smollm2}[sys.argv[1]]
+>>>>>>> 7d98e72 (Test calibration as a user and beside stock llama.cpp)
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
