@@ -231,13 +231,8 @@ def test_smollm2(peer, folder):
 
 
 def main():
-<<<<<<< HEAD
-    test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "folds": test_folds,
-            "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
-=======
     test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "imatrix": test_imatrix, "folds": test_folds,
-            "smollm2": test_smollm2}[sys.argv[1]]
->>>>>>> 7d98e72 (Test calibration as a user and beside stock llama.cpp)
+            "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
