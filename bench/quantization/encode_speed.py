@@ -119,10 +119,13 @@ def run_model(options):
             for name, command in commands.items():
                 if options.only not in ("", name):
                     continue
-                start = time.monotonic()
+                start, used = time.monotonic(), os.times()
                 subprocess.run(command, check=True, capture_output=True)
                 seconds[name].append(time.monotonic() - start)
-                print(f"{name}: {seconds[name][-1]:.2f} s, {os.path.getsize(output)} bytes", flush=True)
+                now = os.times()
+                busy = now.children_user - used.children_user + now.children_system - used.children_system
+                print(f"{name}: {seconds[name][-1]:.2f} s, {busy:.2f} s of processors, {os.path.getsize(output)} bytes",
+                      flush=True)
                 os.remove(output)
     if all(seconds.values()):
         theirs, mine = statistics.median(seconds["stock"]), statistics.median(seconds["thimble"])
