@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstdio>
 
-#include "base/cpu.h"
+#include "base/cpu_topology.h"
 #include "verbs.h"
 
 namespace thimble::cli {

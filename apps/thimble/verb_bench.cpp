@@ -15,6 +15,7 @@
 #include "device/read_bandwidth.h"
 #include "device/shapes.h"
 #include "format/gguf_writer.h"
+#include "isa_option.h"
 #include "kernels/matmul_kernel.h"
 #include "model/model.h"
 #include "model/synthetic_model.h"
@@ -55,23 +56,6 @@ double seconds_since(Clock::time_point start) {
 }
 
 // All names, by asking for each value of the enumeration.
-std::string isa_names() {
-  std::string names;
-  for (int i = 0; i <= UINT8_MAX; ++i) {
-    const auto isa = static_cast<kernels::Isa>(i);
-    const std::string_view name = kernels::isa_name(isa);
-    if (kernels::isa_from_name(name) == isa) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
-  }
-  return names;
-}
-
-kernels::Isa choose_isa(const std::string& name) {
-  if (name.empty()) return kernels::best_isa(host_cpu());
-  const std::optional<kernels::Isa> isa = kernels::isa_from_name(name);
-  if (isa) return *isa;
-  fail(ErrorCode::invalid_argument, "--isa: found \"{}\", expected one of {}", name, isa_names());
-}
-
 // A model of this shape with the types that the scheme would choose, and a vocabulary when it goes to a file.
 SyntheticModel make_shape(const BenchOptions& options, ThreadPool& pool) {
   const ModelShape& shape = find_model_shape(options.shape);
@@ -292,7 +276,7 @@ void add_bench(CLI::App& app, Context& context) {
   verb->add_option("-b,--batch", options->n_batch, "prompt tokens computed at a time")->check(CLI::Range(1, 1 << 16));
   verb->add_option("-r,--reps", options->reps, "repetitions")->check(CLI::Range(1, 1000));
   verb->add_option("--kv", options->kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
-  verb->add_option("--isa", options->isa, "force an instruction set: " + isa_names());
+  verb->add_option("--isa", options->isa, isa_option_help());
   options->packing = add_packing_flags(*verb);
   verb->callback([&context, options, type] {
     options->scheme_given = type->count() > 0;

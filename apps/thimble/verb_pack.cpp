@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "base/cpu.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "isa_option.h"
 #include "model/model.h"
 #include "packing.h"
 #include "standard_output.h"
@@ -24,12 +24,6 @@ struct PackArguments {
   bool beside = false;
   bool verify = false;
 };
-
-kernels::Isa choose_isa(const std::string& name) {
-  if (name.empty()) return kernels::best_isa(host_cpu());
-  if (const std::optional<kernels::Isa> isa = kernels::isa_from_name(name)) return *isa;
-  fail(ErrorCode::invalid_argument, "--isa: found \"{}\", expected the name of an instruction set", name);
-}
 
 std::string target(const PackArguments& a, const GgufFile& gguf, const ModelIdentity& identity, int lanes) {
   if (!a.output.empty()) return a.output;
@@ -108,7 +102,7 @@ void add_pack(CLI::App& app, Context& context) {
   CLI::Option* output = verb->add_option("-o,--output", a->output, "file to write or verify; default: in the cache");
   verb->add_flag("--beside", a->beside, "beside the model, where every user of it finds it")->excludes(output);
   verb->add_flag("--verify", a->verify, "write nothing; compare every packed tensor with the hash recorded for it");
-  verb->add_option("--isa", a->isa, "for another instruction set than the best of this processor");
+  verb->add_option("--isa", a->isa, isa_option_help());
   verb->callback([a, &context] { run_pack(*a, context); });
 }
 

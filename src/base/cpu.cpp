@@ -1,7 +1,5 @@
 #include "base/cpu.h"
 
-#include <sched.h>
-
 #include <fstream>
 #include <string>
 
@@ -65,14 +63,6 @@ CpuFeatures detect() noexcept {
 const CpuFeatures& host_cpu() noexcept {
   static const CpuFeatures features = detect();
   return features;
-}
-
-int usable_cpu_count() noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  const int n = CPU_COUNT(&set);
-  return n > 0 ? n : 1;
 }
 
 std::string cpu_model_name() {

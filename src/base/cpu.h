@@ -17,9 +17,6 @@ struct CpuFeatures {
 /// Features of the processor and operating system this process runs on.
 const CpuFeatures& host_cpu() noexcept;
 
-/// Processors this process may run on (affinity mask), at least 1.
-int usable_cpu_count() noexcept;
-
 /// Model name as the operating system gives it, or "unknown".
 std::string cpu_model_name();
 

@@ -49,6 +49,10 @@ std::vector<int> usable_processor_ids() {
   return ids;
 }
 
+int usable_cpu_count() {
+  return static_cast<int>(usable_processor_ids().size());
+}
+
 std::vector<Processor> order_processors(std::span<const int> ids, const std::string& sysfs) {
   std::vector<double> speeds = read_speeds(ids, sysfs, "cpu_capacity");
   if (speeds.empty()) speeds = read_speeds(ids, sysfs, "cpufreq/cpuinfo_max_freq");

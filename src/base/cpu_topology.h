@@ -17,6 +17,9 @@ struct Processor {
 /// Numbers of the processors in the affinity mask of the calling thread, ascending; {0} when it cannot be read.
 std::vector<int> usable_processor_ids();
 
+/// How many these are, at least 1.
+int usable_cpu_count();
+
 /// Describes `ids` in the order threads should take them. `sysfs` is a folder laid out like /sys/devices/system/cpu;
 /// what it does not say is taken as one thread per core and equal speed. Speed is cpu_capacity (Arm) where every
 /// processor has one, else cpuinfo_max_freq.

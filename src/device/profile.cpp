@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "base/cpu.h"
+#include "base/cpu_topology.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/toml.h"

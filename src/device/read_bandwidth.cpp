@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 
 namespace thimble {
 
@@ -15,7 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kWordsPerLine = 64 / sizeof(uint64_t);
 
 double seconds_since(Clock::time_point start) noexcept {
@@ -26,7 +26,7 @@ double seconds_since(Clock::time_point start) noexcept {
 size_t wanted_bytes() noexcept {
   const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
   const size_t wanted = 8 * static_cast<size_t>(std::max(0L, cache));
-  return std::clamp(wanted, size_t{64} << 20, size_t{512} << 20) / kHugePage * kHugePage;
+  return std::clamp(wanted, size_t{64} << 20, size_t{512} << 20) / kHugePageBytes * kHugePageBytes;
 }
 
 // One word of each line: memory moves whole lines, and loading every byte would measure the core instead. Four sums,
@@ -43,16 +43,15 @@ uint64_t read_lines(const uint64_t* words, size_t n) noexcept {
 
 ReadBandwidth::ReadBandwidth(ThreadPool& pool) : pool_(&pool) {
   const size_t bytes = wanted_bytes();
-  mapping_bytes_ = bytes + kHugePage;
+  mapping_bytes_ = bytes + kHugePageBytes;
   mapping_ = ::mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping_ == MAP_FAILED) {
     fail(ErrorCode::resource_exhausted, "measuring memory bandwidth: could not get {} bytes of memory", bytes);
   }
-  const size_t offset = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
+  const size_t offset = (kHugePageBytes - reinterpret_cast<uintptr_t>(mapping_) % kHugePageBytes) % kHugePageBytes;
   char* const begin = static_cast<char*>(mapping_) + offset;
-  // A system that refuses huge pages measures what it has.
-  static_cast<void>(::madvise(begin, bytes, MADV_HUGEPAGE));
-  std::memset(begin, 1, bytes);  // untouched pages would all be the one page of zeroes
+  ask_for_huge_pages(begin, bytes);  // a system that refuses them measures what it has
+  std::memset(begin, 1, bytes);      // untouched pages would all be the one page of zeroes
   words_ = reinterpret_cast<const uint64_t*>(begin);
   n_words_ = bytes / sizeof(uint64_t);
 }
@@ -65,7 +64,7 @@ ReadBandwidth::~ReadBandwidth() {
 double ReadBandwidth::pass() const noexcept {
   std::atomic<uint64_t> sum{0};
   const Clock::time_point start = Clock::now();
-  pool_->split(static_cast<int64_t>(n_words_), static_cast<int64_t>(kHugePage / sizeof(uint64_t)),
+  pool_->split(static_cast<int64_t>(n_words_), static_cast<int64_t>(kHugePageBytes / sizeof(uint64_t)),
                [&](int64_t begin, int64_t end) {
                  sum.fetch_add(read_lines(words_ + begin, static_cast<size_t>(end - begin)), std::memory_order_relaxed);
                });

@@ -1,7 +1,8 @@
 // Names, detection and fallback order of the instruction sets.
 #include "kernels/isa.h"
 
-#include <array>
+#include <algorithm>
+#include <iterator>
 
 #include "kernels/kernel_check.h"
 
@@ -9,30 +10,27 @@ namespace thimble::kernels {
 
 namespace {
 
-struct IsaName {
-  Isa isa;
-  std::string_view name;
-};
-constexpr std::array<IsaName, 7> kNames = {{{Isa::scalar, "scalar"},
-                                            {Isa::avx2, "avx2"},
-                                            {Isa::avx512_vnni, "avx512_vnni"},
-                                            {Isa::avx512_amx, "avx512_amx"},
-                                            {Isa::neon, "neon"},
-                                            {Isa::neon_dotprod, "neon_dotprod"},
-                                            {Isa::neon_i8mm, "neon_i8mm"}}};
+// In the order of the enumeration.
+constexpr Isa kAll[] = {Isa::scalar, Isa::avx2,         Isa::avx512_vnni, Isa::avx512_amx,
+                        Isa::neon,   Isa::neon_dotprod, Isa::neon_i8mm};
+constexpr std::string_view kNames[] = {"scalar", "avx2",         "avx512_vnni", "avx512_amx",
+                                       "neon",   "neon_dotprod", "neon_i8mm"};
+static_assert(std::size(kAll) == std::size(kNames));
 
 }  // namespace
 
+std::span<const Isa> all_isas() noexcept {
+  return kAll;
+}
+
 std::string_view isa_name(Isa isa) noexcept {
-  for (const IsaName& row : kNames) {
-    if (row.isa == isa) return row.name;
-  }
-  return "unknown";
+  const auto index = static_cast<size_t>(isa);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 
 std::optional<Isa> isa_from_name(std::string_view name) noexcept {
-  for (const IsaName& row : kNames) {
-    if (row.name == name) return row.isa;
+  for (const Isa isa : kAll) {
+    if (isa_name(isa) == name) return isa;
   }
   return std::nullopt;
 }
@@ -62,6 +60,12 @@ bool supports(const CpuFeatures& cpu, Isa isa) noexcept {
       return cpu.neon && cpu.neon_dotprod && cpu.neon_i8mm;
   }
   return false;
+}
+
+std::vector<Isa> supported_isas(const CpuFeatures& cpu) {
+  std::vector<Isa> list;
+  std::copy_if(std::begin(kAll), std::end(kAll), std::back_inserter(list), [&](Isa isa) { return supports(cpu, isa); });
+  return list;
 }
 
 std::vector<Isa> fallbacks(Isa isa) {

@@ -382,8 +382,7 @@ TEST(MatmulSelect, NamesFollowTypeAndInstructionSet) {
 }
 
 TEST(MatmulSelect, NeverChoosesAnInstructionSetOutsideTheFallbacks) {
-  for (const Isa isa :
-       {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::avx512_amx, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
+  for (const Isa isa : all_isas()) {
     const std::vector<Isa> allowed = fallbacks(isa);
     for (const TypeTraits& type : all_types()) {
       const MatmulKernel* kernel = select(type.type, isa);

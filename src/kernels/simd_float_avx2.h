@@ -13,7 +13,6 @@ namespace {
 constexpr int kWidth = 8;
 constexpr int kTileRows = 2;  // 8 sums, 2 weights and a column fit the 16 registers
 constexpr int kTileCols = 4;
-constexpr int kMixVecs = 2;  // registers of a row of values that attention sums at once, for four queries
 
 using Vec = __m256;
 using IntVec = __m256i;

@@ -13,7 +13,6 @@ namespace {
 constexpr int kWidth = 16;
 constexpr int kTileRows = 4;  // 16 sums, 4 weights and a column fit the 32 registers
 constexpr int kTileCols = 4;
-constexpr int kMixVecs = 4;  // registers of a row of values that attention sums at once, for four queries
 
 using Vec = __m512;
 using IntVec = __m512i;

@@ -17,19 +17,11 @@
 namespace thimble::kernels {
 namespace {
 
-std::vector<Isa> host_isas() {
-  std::vector<Isa> list;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
-    if (supports(host_cpu(), isa)) list.push_back(isa);
-  }
-  return list;
-}
-
 class Vectors : public testing::TestWithParam<Isa> {
  protected:
   const VectorKernels& kernels() const { return *select_vector(GetParam()); }
 };
-INSTANTIATE_TEST_SUITE_P(Isas, Vectors, testing::ValuesIn(host_isas()),
+INSTANTIATE_TEST_SUITE_P(Isas, Vectors, testing::ValuesIn(supported_isas(host_cpu())),
                          [](const auto& param_info) { return std::string(isa_name(param_info.param)); });
 
 // n floats that end at a guard page.
@@ -53,7 +45,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 TEST(VectorSelect, ForcedInstructionSetIsTheOneThatIsUsed) {
-  for (const Isa isa : host_isas()) {
+  for (const Isa isa : supported_isas(host_cpu())) {
     if (isa == Isa::scalar) {
       EXPECT_EQ(select_vector(isa), &kVectorScalar);
     } else {

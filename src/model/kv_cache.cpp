@@ -1,11 +1,9 @@
 // One allocation for all layers: layer after layer, keys then values, each plane starting on a cache line.
-#include <sys/mman.h>
-
-#include <memory>
 #include <new>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "model/memory_limit.h"
 #include "model/model.h"
 #include "ops/kv_layout.h"
@@ -22,19 +20,6 @@ std::optional<uint64_t> plane_bytes(const ModelConfig& config, ops::KvType type,
   const auto row = static_cast<uint64_t>(config.n_head_kv * ops::kv_padded(config.head_dim));
   const auto bytes = checked_mul(n_ctx, row * element);
   return bytes ? checked_align(*bytes, kPlaneAlignment) : std::nullopt;
-}
-
-// Asks the system for huge pages, which it gives zeroed at their first use. Decoding walks over the whole cache: with
-// pages of 4 KiB a quarter of attention at a context of 4,096 was address translation (in a virtual machine).
-void ask_for_huge_pages(std::byte* start, size_t bytes) noexcept {
-#ifdef MADV_HUGEPAGE
-  constexpr size_t kHugePage = size_t{2} << 20;
-  void* first = start;
-  if (std::align(kHugePage, kHugePage, first, bytes) == nullptr) return;
-  madvise(first, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a hint: nothing is lost where it is refused
-#else
-  static_cast<void>(start), static_cast<void>(bytes);
-#endif
 }
 
 }  // namespace
@@ -55,7 +40,7 @@ KvCache::KvCache(const ModelConfig& config, ops::KvType type, int64_t n_ctx) : t
   check_memory(total, what);
   try {
     data_ = AlignedBuffer<std::byte>(*data_bytes);
-    ask_for_huge_pages(data_.data(), data_.size());
+    ask_for_huge_pages(data_.data(), data_.size());  // a quarter of attention at a context of 4,096
     scales_ = AlignedBuffer<float>(*n_scales);
     layers_.reserve(static_cast<size_t>(config.n_layer));
   } catch (const std::bad_alloc&) {

@@ -146,21 +146,14 @@ Expected naive_attention(const AttentionShape& s, const float* q, const KvLayer&
   return e;
 }
 
-std::vector<Isa> host_isas() {
-  std::vector<Isa> list;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
-    if (kernels::supports(host_cpu(), isa)) list.push_back(isa);
-  }
-  return list;
-}
-
 class Attention : public testing::TestWithParam<std::tuple<Isa, KvType>> {
  protected:
   Isa isa() const { return std::get<0>(GetParam()); }
   KvType type() const { return std::get<1>(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Isas, Attention,
-                         testing::Combine(testing::ValuesIn(host_isas()), testing::Values(KvType::f16, KvType::int8)),
+                         testing::Combine(testing::ValuesIn(kernels::supported_isas(host_cpu())),
+                                          testing::Values(KvType::f16, KvType::int8)),
                          [](const auto& param_info) {
                            return std::string(kernels::isa_name(std::get<0>(param_info.param))) +
                                   (std::get<1>(param_info.param) == KvType::f16 ? "_f16" : "_int8");

@@ -30,17 +30,8 @@ std::vector<float> random_floats(size_t n, uint32_t seed) {
   return values;
 }
 
-std::vector<Isa> host_isas() {
-  std::vector<Isa> list;
-  for (const Isa isa :
-       {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::avx512_amx, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
-    if (kernels::supports(host_cpu(), isa)) list.push_back(isa);
-  }
-  return list;
-}
-
 class Ops : public testing::TestWithParam<Isa> {};
-INSTANTIATE_TEST_SUITE_P(Isas, Ops, testing::ValuesIn(host_isas()),
+INSTANTIATE_TEST_SUITE_P(Isas, Ops, testing::ValuesIn(kernels::supported_isas(host_cpu())),
                          [](const auto& param_info) { return std::string(kernels::isa_name(param_info.param)); });
 
 TEST_P(Ops, BackendUsesTheForcedInstructionSet) {

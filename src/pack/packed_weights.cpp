@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 
 namespace thimble {
 
@@ -92,7 +93,7 @@ class PackedLoader {
       task_.say(LogLevel::warning, "{}: not packed: no memory for {} bytes", gguf_.source(), out->memory_bytes_);
       return nullptr;
     }
-    ::madvise(memory, out->memory_bytes_, MADV_HUGEPAGE);  // only advice
+    ask_for_huge_pages(memory, out->memory_bytes_);
     out->memory_ = static_cast<std::byte*>(memory);
     std::byte* to = out->memory_;
     for (const PackItem& item : plan_.items) {
@@ -138,8 +139,7 @@ class PackedLoader {
     const std::shared_ptr<PackedWeights> out(new PackedWeights());
     out->file_ = std::move(check.file);
     const std::span<const std::byte> mapped = out->file_.bytes();
-    // Only advice: pages that are not in memory yet are then read in as huge ones.
-    ::madvise(const_cast<std::byte*>(mapped.data()), mapped.size(), MADV_HUGEPAGE);
+    ask_for_huge_pages(mapped.data(), mapped.size());  // pages not in memory yet are then read in as huge ones
     for (const SidecarTensor& t : check.header.tensors) {
       out->panels_.emplace(t.name,
                            PackedWeights::Panels{t.type, t.lanes, t.bytes, out->file_.bytes().data() + t.offset});

@@ -2,6 +2,7 @@
 #include "runtime/engine.h"
 
 #include "base/cpu.h"
+#include "base/cpu_topology.h"
 #include "base/error.h"
 #include "kernels/kernel_check.h"
 

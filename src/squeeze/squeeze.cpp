@@ -6,7 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "base/cpu.h"
+#include "base/cpu_topology.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"

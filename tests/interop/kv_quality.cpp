@@ -92,10 +92,6 @@ class Run {
   int64_t pos_ = 0;
 };
 
-TokenId largest(std::span<const float> logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
 class Comparison {
  public:
   Comparison(const std::shared_ptr<const Engine>& engine, const Arguments& a)
@@ -109,7 +105,7 @@ class Comparison {
     std::vector<double> kl;
     each(ids, [&](std::span<const float> f16, std::span<const float> int8) {
       kl.push_back(kl_divergence(f16, int8));
-      same_top_ += largest(f16) == largest(int8) ? 1 : 0;
+      same_top_ += argmax(f16) == argmax(int8) ? 1 : 0;
     });
     return kl;
   }
@@ -119,9 +115,9 @@ class Comparison {
     TokenId next = 0;
     double kl = 0.0, gap = 0.0;
     const auto look = [&](std::span<const float> f16, std::span<const float> int8) {
-      next = largest(f16);
+      next = argmax(f16);
       kl = kl_divergence(f16, int8);
-      gap = static_cast<double>(int8[static_cast<size_t>(largest(int8))] - int8[static_cast<size_t>(next)]);
+      gap = static_cast<double>(int8[static_cast<size_t>(argmax(int8))] - int8[static_cast<size_t>(next)]);
     };
     each(prompt, look);
     double worst = 0.0;

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/cpu.h"
+#include "base/cpu_topology.h"
 #include "base/error.h"
 #include "quantize/quantize.h"
 #include "runtime/engine.h"
