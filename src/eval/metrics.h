@@ -1,4 +1,5 @@
-// Text metrics, each a pure function of hypothesis and references over Unicode code points.
+// Metrics of one answer by comparison of its text, each a pure function over Unicode code points. Those made of counts
+// of n-grams have files of their own: chrf.h, bleu.h, rouge.h.
 #pragma once
 
 #include <span>
@@ -7,10 +8,6 @@
 #include <vector>
 
 namespace thimble {
-
-/// chrF2 in percent (character n-grams 1..6, beta 2, whitespace removed, effective order), best over the references.
-/// Popović 2015; as sacreBLEU computes it.
-double chrf2(std::string_view hypothesis, std::span<const std::string> references);
 
 /// 1 - Levenshtein / longer length over code points, best over the references, in 0..1. Two empty strings give 1.
 double edit_similarity(std::string_view hypothesis, std::span<const std::string> references);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "eval/chrf.h"
 #include "eval/metrics.h"
 #include "eval/task_run.h"
 
@@ -128,7 +129,7 @@ ItemResult score_item(const TaskSet& task, const TaskItem& item, std::string ans
         out.scores[m] = exact_match(out.answer, item.refs);
         break;
       case Metric::chrf2:
-        out.scores[m] = chrf2(out.answer, item.refs);
+        out.scores[m] = chrf(out.answer, item.refs, ChrfWords::none);
         break;
       case Metric::fact_recall:
         out.scores[m] = fact_recall(out.answer, item.facts);
