@@ -26,15 +26,6 @@ std::vector<float> random_floats(size_t n, uint32_t seed) {
   return values;
 }
 
-std::vector<Isa> host_isas() {
-  std::vector<Isa> list;
-  for (const Isa isa :
-       {Isa::scalar, Isa::avx2, Isa::avx512_vnni, Isa::avx512_amx, Isa::neon, Isa::neon_dotprod, Isa::neon_i8mm}) {
-    if (kernels::supports(host_cpu(), isa)) list.push_back(isa);
-  }
-  return list;
-}
-
 struct Encoded {
   std::vector<std::byte> bytes;
   std::vector<float> values;
@@ -114,7 +105,7 @@ TEST(OutlierColumns, ProductEqualsTheDenseMatrix) {
       const Branched m(TensorType::f32, 256, n_out, k);
       for (const int64_t tokens : {1, 2, 24, 51}) {
         const auto x = random_floats(static_cast<size_t>(m.n_in * tokens), 3);
-        for (const Isa isa : host_isas()) {
+        for (const Isa isa : kernels::supported_isas(host_cpu())) {
           const auto y = product(m, m.weight(isa), isa, 2, x);
           for (int64_t t = 0; t < tokens; ++t) {
             for (int64_t r = 0; r < n_out; ++r) {
@@ -136,7 +127,7 @@ TEST(OutlierColumns, EveryInstructionSetThreadCountAndBatchGivesTheSameBits) {
   const auto x = random_floats(static_cast<size_t>(m.n_in * 30), 5);
   const Isa first = host_cpu().neon ? Isa::neon : Isa::scalar;
   const auto expected = product(m, m.weight(first), first, 1, x);
-  for (const Isa isa : host_isas()) {
+  for (const Isa isa : kernels::supported_isas(host_cpu())) {
     if (host_cpu().neon && isa == Isa::scalar) continue;
     const Weight w = m.weight(isa);
     EXPECT_EQ(product(m, w, isa, 1, x), expected) << kernels::isa_name(isa);
@@ -153,7 +144,7 @@ TEST(OutlierColumns, EveryInstructionSetThreadCountAndBatchGivesTheSameBits) {
 TEST(OutlierColumns, RowsOfAnEmbeddingHaveThem) {
   const Branched m(TensorType::q8_0, 64, 10, 7);
   ThreadPool pool(2);
-  const Backend backend = make_backend(pool, host_isas().back());
+  const Backend backend = make_backend(pool, kernels::supported_isas(host_cpu()).back());
   const std::vector<int32_t> ids = {9, 0, 4, 4};
   std::vector<float> out(ids.size() * 64);
   get_rows(backend, m.rest.view, ids, out.data(), m.weight(backend.isa).outliers);
