@@ -244,7 +244,7 @@ TEST(OutlierModel, BranchesThatDoNotFitAreRefused) {
   const std::string name = "blk.1.attn_q.weight";
   const std::string index = name + ".outlier_index";
   const std::string values = name + ".outlier";
-  const auto channels = [&](std::vector<int32_t> list) {
+  const auto channels = [&](const std::vector<int32_t>& list) {
     return [=](Image& image) { image.named(index).integers = list; };
   };
   expect_refused(channels({5, 64}), ErrorCode::corrupt, "m: tensor " + name + ": outlier index: found channel 64 at 1");
