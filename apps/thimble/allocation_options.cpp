@@ -5,16 +5,15 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "calibrate/calibration.h"
 #include "device/profile.h"
+#include "eval/calibration_samples.h"
 #include "text/tokenizer.h"
 
 namespace thimble::cli {
 
 namespace {
 
-constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 // Long enough that attention sees real context, short enough that several texts fit a few thousand tokens.
 constexpr int64_t kSequenceTokens = 512;
 // Log probabilities of the float model are kept for every scored position: 512 MiB of them at most.
@@ -43,30 +42,27 @@ AllocationTypes types_of(const AllocationOptions& options) {
   return out;
 }
 
-// Sequences at even distances over all texts, so that a few thousand tokens see something of each.
-std::vector<std::vector<int32_t>> sequences_of(const AllocationOptions& options, const GgufFile& input) {
+std::vector<std::vector<int32_t>> sequences_of(const AllocationOptions& options, const GgufFile& input,
+                                               const Task& task) {
   if (options.data.empty()) {
-    fail(ErrorCode::invalid_argument, "quantize: --data FILE is needed to measure sensitivities");
+    fail(ErrorCode::invalid_argument, "quantize: --data FILES|TASKS is needed to measure sensitivities");
   }
-  const Tokenizer tokenizer(input);
-  const int64_t n_ctx = std::min(kSequenceTokens, read_model_config(input).n_ctx_train);
-  std::vector<std::vector<int32_t>> all;
-  for (const std::string& path : options.data) {
-    const auto tokens = tokenizer.encode_prompt(read_file(path, kMaxTextBytes), SpecialTokens::as_text);
-    for (size_t at = 0; at + static_cast<size_t>(n_ctx) <= tokens.size(); at += static_cast<size_t>(n_ctx)) {
-      const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(at);
-      all.emplace_back(begin, begin + n_ctx);
-      if (tokenizer.adds_bos()) all.back().front() = tokenizer.bos();
-    }
-  }
-  const auto wanted = static_cast<size_t>(std::max<int64_t>(1, options.n_tokens / n_ctx));
-  if (all.empty()) {
-    fail(ErrorCode::invalid_argument, "{}: found fewer than {} tokens, expected at least one sequence of them",
-         options.data.front(), n_ctx);
-  }
+  std::vector<SampleSource> sources;
+  for (const std::string& text : options.data) sources.push_back(parse_sample_source(text));
+  SampleSettings settings;
+  settings.n_context = std::min(kSequenceTokens, read_model_config(input).n_ctx_train);
+  // Task items are shorter than a piece of text: more are asked for, and taken until the tokens are there.
+  settings.n_samples = std::max<int64_t>(1, 8 * options.n_tokens / settings.n_context);
+  const auto chat_template = [&] { return detect_chat_template(input); };
+  auto samples = make_calibration_samples(Tokenizer(input), chat_template, sources, settings, task);
   std::vector<std::vector<int32_t>> out;
-  const size_t n = std::min(wanted, all.size());
-  for (size_t i = 0; i < n; ++i) out.push_back(std::move(all[i * all.size() / n]));
+  int64_t n_tokens = 0;
+  for (std::vector<int32_t>& tokens : samples.sequences) {
+    if (tokens.size() < 2) continue;  // nothing to score
+    if (n_tokens >= options.n_tokens) break;
+    n_tokens += static_cast<int64_t>(tokens.size());
+    out.push_back(std::move(tokens));
+  }
   return out;
 }
 
@@ -97,8 +93,10 @@ void add_allocation_flags(CLI::App& verb, AllocationOptions& options) {
       ->group("Allocation");
   verb.add_option("--sensitivity", options.sensitivity, "file that keeps measured sensitivities; resumes a killed run")
       ->group("Allocation");
-  verb.add_option("--data", options.data, "texts to measure sensitivities on")->group("Allocation");
-  verb.add_option("--sensitivity-tokens", options.n_tokens, "tokens of them to measure on, default 4096")
+  verb.add_option("--data", options.data, "texts or task folders to measure sensitivities on, as for calibrate")
+      ->group("Allocation");
+  verb.add_option("--sensitivity-tokens", options.n_tokens,
+                  "about how many tokens of them (samples of up to 512), default 4096")
       ->check(CLI::PositiveNumber)
       ->group("Allocation");
   verb.add_flag(
@@ -122,7 +120,7 @@ AllocationReport allocate_types(const AllocationOptions& options, const GgufFile
   const Task task = context.task();
   std::optional<Journal> cache;
   SensitivitySettings settings;
-  settings.sequences = sequences_of(options, input);
+  settings.sequences = sequences_of(options, input, task);
   settings.score_every = spacing(settings.sequences, read_model_config(input));
   settings.importance = pipeline.importance;
   settings.model_key = calibration_model_key(input);
