@@ -24,7 +24,8 @@ constexpr int64_t kGrainElements = int64_t{1} << 15;
 
 // The first magnitude that does not round to a finite value. Block types hold their scale as f16 and no trained weight
 // comes near that range, so one limit serves them all.
-double overflow_limit(TensorType to) noexcept {
+double overflow_limit(const RowConversion& job) noexcept {
+  const TensorType to = job.range.value_or(job.to);
   if (to == TensorType::f32) return std::numeric_limits<double>::infinity();
   if (to == TensorType::bf16) return 0x1.FFp+127;
   return 65520.0;
@@ -62,10 +63,10 @@ bool in_range(const float* x, int64_t n, double limit) noexcept {
       fail(ErrorCode::corrupt, "{}: tensor {}: row {}, column {}: found {}, expected a finite weight", job.source,
            job.name, row, column, std::isnan(x) ? "NaN" : "infinity");
     }
-    if (std::fabs(static_cast<double>(x)) >= overflow_limit(job.to)) {
+    if (std::fabs(static_cast<double>(x)) >= overflow_limit(job)) {
       fail(ErrorCode::unsupported,
            "{}: tensor {}: row {}, column {}: found {}, expected a weight below {} that {} can hold", job.source,
-           job.name, row, column, x, overflow_limit(job.to), traits(job.to).name);
+           job.name, row, column, x, overflow_limit(job), traits(job.range.value_or(job.to)).name);
     }
   }
   fail(ErrorCode::internal, "{}: tensor {}: row {} was refused but all its weights are in range", job.source, job.name,
@@ -84,7 +85,7 @@ int64_t RowConverter::convert_rows(const RowConversion& job, int64_t first, int6
   for (int64_t row = first; row < last && from.decode != nullptr; ++row) {
     float* x = floats + (row - first) * n_cols;
     from.decode(job.view.row(row), x, n_cols);
-    if (!in_range(x, n_cols, overflow_limit(job.to))) return row;
+    if (!in_range(x, n_cols, overflow_limit(job))) return row;
   }
   if (job.to == job.view.type) {
     std::memcpy(out, job.view.row(first), static_cast<size_t>(last - first) * job.view.row_bytes());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,7 +24,8 @@ struct RowConversion {
   std::string_view name;    // tensor, for errors
   TensorView view;
   TensorType to = TensorType::f32;
-  std::span<const float> importance;  // [ne[0]] or [ne[2] * ne[0]], or empty
+  std::span<const float> importance = {};  // [ne[0]] or [ne[2] * ne[0]], or empty
+  std::optional<TensorType> range = {};  // type whose range values must fit, when it is not `to`
 };
 
 class RowConverter {

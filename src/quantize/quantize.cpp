@@ -8,7 +8,11 @@
 #include "base/error.h"
 #include "format/gguf_summary.h"
 #include "format/gguf_writer.h"
+#include "quantize/awq.h"
 #include "quantize/convert_rows.h"
+#include "quantize/resumable_quantize.h"
+#include "quantize/smooth.h"
+#include "quantize/tensor_rounder.h"
 
 namespace thimble {
 
@@ -17,13 +21,6 @@ namespace {
 constexpr uint32_t kGgmlQuantizationVersion = 2;  // GGML_QNT_VERSION: the block layouts of llama.cpp since 2023
 
 constexpr uint32_t kThimbleKeysVersion = 1;  // of the keys thimble.*, docs/FORMAT.md
-
-/// Everything decided before the first weight is read.
-struct Plan {
-  GgufMetadata metadata;
-  std::vector<GgufTensorPlan> tensors;
-  QuantizeResult result;
-};
 
 void refuse_quantized(const GgufFile& input) {
   for (const GgufTensor& tensor : input.tensors()) {
@@ -62,6 +59,9 @@ void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* met
   metadata->set_uint32("thimble.version", kThimbleKeysVersion);
   metadata->set_string("thimble.scheme", recipe.scheme);
   if (!recipe.rules.empty()) metadata->set_string("thimble.recipe", recipe.name);
+  if (recipe.fold != FoldMethod::none) metadata->set_string("thimble.fold", fold_method_name(recipe.fold));
+  if (recipe.rounding.method == RoundingMethod::search && recipe.rounding_rules.empty()) return;
+  metadata->set_string("thimble.rounding", rounding_method_name(recipe.rounding.method));
 }
 
 void count(GgufTotals* totals, std::string_view name, uint64_t elements, uint64_t bytes) {
@@ -72,10 +72,10 @@ void count(GgufTotals* totals, std::string_view name, uint64_t elements, uint64_
   totals->body_bytes += bytes;
 }
 
-Plan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
+QuantizePlan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
   refuse_quantized(input);
   const std::vector<TypeChoice> choices = choose(input, recipe, has_importance);
-  Plan plan;
+  QuantizePlan plan;
   GgufTotals totals;
   set_metadata(input, recipe, &plan.metadata);
   for (size_t i = 0; i < choices.size(); ++i) {
@@ -102,23 +102,6 @@ void refuse_overwriting(const GgufFile& input, const std::string& output_path) {
   }
 }
 
-std::span<const float> importance_of(const Importance& importance, const GgufTensor& tensor) {
-  const auto found = importance.find(std::string(tensor.name));
-  if (found == importance.end()) return {};
-  const std::vector<float>& values = found->second;
-  const auto n_cols = static_cast<uint64_t>(tensor.view.ne[0]);
-  if (values.size() != n_cols && values.size() != n_cols * static_cast<uint64_t>(tensor.view.ne[2])) {
-    fail(ErrorCode::invalid_argument, "importance of tensor {}: found {} values, expected {}, one per column",
-         tensor.name, values.size(), n_cols);
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && values[i] >= 0.0f) continue;
-    fail(ErrorCode::invalid_argument, "importance of tensor {}: column {}: found {}, expected a finite value >= 0",
-         tensor.name, i, values[i]);
-  }
-  return values;
-}
-
 // One warning for all fallbacks: a model whose width does not fit the k-quants has hundreds of them.
 void say_choices(const QuantizeResult& result, const Recipe& recipe, const Task& task) {
   size_t n_fallbacks = 0;
@@ -141,13 +124,13 @@ QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool h
   return make_plan(input, recipe, has_importance).result;
 }
 
-QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
-                        const Importance& importance, ThreadPool& pool, const Task& task) {
-  Plan plan = make_plan(input, recipe, !importance.empty());
-  refuse_overwriting(input, output_path);
+namespace {
+
+// Rows one by one: for files that need neither second moments nor folds. Too quick to be worth resuming.
+void write_rows(const GgufFile& input, const std::string& output_path, const QuantizePlan& plan,
+                const TensorRounder& statistics, ThreadPool& pool, const Task& task) {
   uint64_t total = 0;
   for (const GgufTensor& tensor : input.tensors()) total += static_cast<uint64_t>(tensor.view.n_elements());
-  say_choices(plan.result, recipe, task);
   GgufWriter writer(output_path, plan.metadata, plan.tensors);
   RowConverter converter(pool, task);
   uint64_t done = 0;
@@ -155,8 +138,8 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
     const GgufTensor& tensor = input.tensors()[i];
     task.report(done, total, tensor.name);
     task.check(output_path);
-    const RowConversion job = {input.source(), tensor.name, tensor.view, plan.tensors[i].type,
-                               importance_of(importance, tensor)};
+    const RowConversion job = {
+        input.source(), tensor.name, tensor.view, plan.tensors[i].type, statistics.importance(tensor), {}};
     converter.convert(
         job, [&](std::span<const std::byte> piece) { writer.write(piece); },
         [&](int64_t elements) {
@@ -167,6 +150,84 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
     done += static_cast<uint64_t>(tensor.view.n_elements());
   }
   writer.commit();
+}
+
+// The folds asked for and those the recipe has searched.
+FoldPlan fold_plan(const GgufFile& input, const Recipe& recipe, const QuantizeInputs& inputs,
+                   const ops::Backend& backend, const Task& task) {
+  FoldPlan plan = inputs.folds;
+  check_plan(plan, input);
+  if (recipe.fold == FoldMethod::none) return plan;
+  if (inputs.calibration == nullptr) {
+    fail(ErrorCode::invalid_argument, "recipe {}: fold {} needs a calibration of {}, found none", recipe.name,
+         fold_method_name(recipe.fold), input.source());
+  }
+  const std::vector<TypeChoice> choices = choose(input, recipe, true);
+  const FoldSearch found = recipe.fold == FoldMethod::awq
+                               ? search_awq(input, *inputs.calibration, choices, {}, backend, task)
+                               : search_smooth(input, *inputs.calibration, choices, {}, backend, task);
+  say_fold_search(found, fold_method_name(recipe.fold), task);
+  compose(&plan, found.plan);
+  return plan;
+}
+
+// A method that nothing can be known for is a mistake of the caller, not one of the tensors that fall back.
+void require_statistics(const GgufFile& input, const Recipe& recipe, const QuantizeInputs& inputs) {
+  if (inputs.calibration != nullptr) return;
+  const auto wants = [](const RoundingSettings& rounding) { return rounding.method != RoundingMethod::search; };
+  const bool any =
+      wants(recipe.rounding) || std::any_of(recipe.rounding_rules.begin(), recipe.rounding_rules.end(),
+                                            [&](const RoundingRule& rule) { return wants(rule.rounding); });
+  if (any) {
+    fail(ErrorCode::invalid_argument, "recipe {}: rounding by {} needs a calibration of {}, found none", recipe.name,
+         rounding_method_name(recipe.rounding.method), input.source());
+  }
+}
+
+void say_roundings(const QuantizeResult& result, const Recipe& recipe, const Task& task) {
+  size_t n_fallbacks = 0;
+  const QuantizedTensor* first = nullptr;
+  for (const QuantizedTensor& t : result.tensors) {
+    if (t.loss.calibration >= 0.0 || t.loss.heldout >= 0.0) {
+      task.say(LogLevel::info, "{}: {} by {} (damping {}): error {:.3g} of {:.3g}, held out {:.3g} of {:.3g}", t.name,
+               traits(t.to).name, rounding_method_name(t.method), t.damp, t.loss.calibration, t.search_loss.calibration,
+               t.loss.heldout, t.search_loss.heldout);
+    }
+    if (t.fallback.empty()) continue;
+    ++n_fallbacks;
+    if (first == nullptr) first = &t;
+  }
+  if (first != nullptr) {
+    task.say(LogLevel::warning, "{}: {} of {} tensors were rounded by search instead, the first is {}: {}", recipe.name,
+             n_fallbacks, result.tensors.size(), first->name, first->fallback);
+  }
+}
+
+}  // namespace
+
+QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
+                        const QuantizeInputs& inputs, ThreadPool& pool, const Task& task) {
+  if (inputs.calibration != nullptr) inputs.calibration->require_model(input);
+  require_statistics(input, recipe, inputs);
+  const bool has_importance = inputs.calibration != nullptr || !inputs.importance.empty();
+  QuantizePlan plan = make_plan(input, recipe, has_importance);
+  if (inputs.calibration != nullptr) plan.metadata.set_string("thimble.calibration", inputs.calibration->info().data);
+  plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
+  refuse_overwriting(input, output_path);
+  say_choices(plan.result, recipe, task);
+  const ops::Backend backend = ops::make_backend(pool, kernels::best_isa(host_cpu()));
+  const FoldPlan folds = fold_plan(input, recipe, inputs, backend, task);
+  TensorRounder rounder(input, recipe, inputs, folds, backend, task);
+  bool whole = false;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    whole |= rounder.needs_whole(input.tensors()[i], plan.tensors[i].type);
+  }
+  if (whole) {
+    write_resumable({&input, &recipe, &inputs, &folds}, output_path, plan, rounder, pool, task);
+  } else {
+    write_rows(input, output_path, plan, rounder, pool, task);
+  }
+  say_roundings(plan.result, recipe, task);
   return std::move(plan.result);
 }
 

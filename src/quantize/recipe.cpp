@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "base/error.h"
@@ -48,14 +49,62 @@ RecipeRule read_rule(const TomlTable& table) {
   return rule;
 }
 
+constexpr std::array<std::string_view, 3> kFoldNames = {"none", "awq", "smooth"};
+
+// A name read from a file: what is wrong with it is the file's fault, at its line.
+template <typename FromName>
+auto read_name(const TomlTable& table, std::string_view key, std::string_view fallback, FromName from_name) {
+  const std::string name = table.string(key, fallback);
+  try {
+    return from_name(name);
+  } catch (const Error& e) {
+    fail(ErrorCode::corrupt, "{}: line {}: key '{}': {}", table.source(), table.line(), key, e.what());
+  }
+}
+
+RoundingSettings read_rounding(const TomlTable& table, const RoundingSettings& fallback) {
+  RoundingSettings out = fallback;
+  out.method = read_name(table, "method", rounding_method_name(fallback.method), rounding_method_from_name);
+  out.sweeps = static_cast<int>(table.integer("sweeps", 1, 100, fallback.sweeps));
+  if (table.has("damp")) out.damps = {table.number("damp")};
+  try {
+    check_rounding_settings(out);
+  } catch (const Error& e) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'damp': {}", table.source(), table.line(), e.what());
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string_view fold_method_name(FoldMethod method) noexcept {
+  return kFoldNames[static_cast<size_t>(method)];
+}
+
+FoldMethod fold_method_from_name(std::string_view name) {
+  const auto* const found = std::find(kFoldNames.begin(), kFoldNames.end(), name);
+  if (found == kFoldNames.end()) {
+    fail(ErrorCode::invalid_argument, "fold: found '{}', expected one of: {}", name, fmt::join(kFoldNames, ", "));
+  }
+  return static_cast<FoldMethod>(found - kFoldNames.begin());
+}
+
+const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tensor) noexcept {
+  for (const RoundingRule& rule : recipe.rounding_rules) {
+    if (glob_match(rule.match, tensor)) return rule.rounding;
+  }
+  return recipe.rounding;
+}
 
 Recipe recipe_from_scheme(std::string_view scheme) {
   if (!is_scheme(scheme)) {
     fail(ErrorCode::invalid_argument, "scheme '{}' is not known, expected one of: {}", scheme,
          fmt::join(scheme_names(), ", "));
   }
-  return Recipe{std::string(scheme), std::string(scheme), {}};
+  Recipe recipe;
+  recipe.name = scheme;
+  recipe.scheme = scheme;
+  return recipe;
 }
 
 Recipe read_recipe(const std::string& path) {
@@ -64,7 +113,7 @@ Recipe read_recipe(const std::string& path) {
 
 Recipe parse_recipe(std::string_view text, const std::string& source) {
   const TomlTable table = TomlTable::parse(text, source);
-  table.only({"name", "scheme", "rule"});
+  table.only({"name", "scheme", "rule", "fold", "method", "damp", "sweeps", "rounding"});
   Recipe recipe;
   recipe.name = table.string("name", std::filesystem::path(source).stem().string());
   recipe.scheme = table.string("scheme");
@@ -73,6 +122,12 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
          recipe.scheme, fmt::join(scheme_names(), ", "));
   }
   for (const TomlTable& rule : table.tables("rule")) recipe.rules.push_back(read_rule(rule));
+  recipe.fold = read_name(table, "fold", "none", fold_method_from_name);
+  recipe.rounding = read_rounding(table, recipe.rounding);
+  for (const TomlTable& rule : table.tables("rounding")) {
+    rule.only({"match", "method", "damp", "sweeps"});
+    recipe.rounding_rules.push_back({rule.string("match"), read_rounding(rule, recipe.rounding)});
+  }
   return recipe;
 }
 
@@ -89,10 +144,10 @@ RecipeRule parse_rule(std::string_view text) {
   return RecipeRule{std::string(text.substr(0, equals)), traits->type};
 }
 
-Recipe with_hot_weights(Recipe recipe) {
+Recipe with_hot_weights(Recipe recipe, TensorType type) {
   recipe.name += "+hot";
-  recipe.rules.insert(recipe.rules.begin(),
-                      {{"token_embd.weight", TensorType::f16}, {"output.weight", TensorType::f16}});
+  if (type != TensorType::f16) recipe.name += fmt::format("-{}", traits(type).name);
+  recipe.rules.insert(recipe.rules.begin(), {{"token_embd.weight", type}, {"output.weight", type}});
   return recipe;
 }
 

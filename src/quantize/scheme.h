@@ -14,6 +14,7 @@
 
 #include "base/toml.h"
 #include "model/model_config.h"
+#include "quantize/rounding.h"
 #include "tensor/tensor_type.h"
 
 namespace thimble {
@@ -29,24 +30,46 @@ struct RecipeRule {
   TensorType type;
 };
 
-/// A base scheme and rules that override it.
+/// Tensors whose name matches the glob are rounded by these settings. The first match wins.
+struct RoundingRule {
+  std::string match;
+  RoundingSettings rounding;
+};
+
+/// What moves factors between matrices before they are rounded (awq.h, smooth.h).
+enum class FoldMethod { none, awq, smooth };
+
+/// "none", "awq", "smooth".
+std::string_view fold_method_name(FoldMethod method) noexcept;
+/// Errors: invalid_argument, listing the names.
+FoldMethod fold_method_from_name(std::string_view name);
+
+/// A base scheme, rules that override it, and how its types are reached.
 struct Recipe {
   std::string name;               // for reports and file names
   std::string scheme;             // base scheme, one of scheme_names()
   std::vector<RecipeRule> rules;  // ordered
+  FoldMethod fold = FoldMethod::none;
+  RoundingSettings rounding = {RoundingMethod::search};  // of tensors that no rounding rule names
+  std::vector<RoundingRule> rounding_rules;              // ordered
 };
+
+/// How a recipe rounds a tensor.
+const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tensor) noexcept;
 
 /// Errors: invalid_argument listing the known schemes.
 Recipe recipe_from_scheme(std::string_view scheme);
-/// Reads scheme = "q4_k_m", name = "...", [[rule]] match = "...", type = "...". Errors: as TomlTable::read; corrupt,
-/// naming file, line, key.
+/// Reads scheme = "q4_k_m", name = "...", fold = "awq", method = "best", damp = 0.03 (without: the best of several),
+/// sweeps = 6;
+/// [[rule]] match = "...", type = "..."; [[rounding]] match = "...", method, damp, sweeps as above. Errors: as
+/// TomlTable::read; corrupt, naming file, line, key.
 Recipe read_recipe(const std::string& path);
 /// As read_recipe, from text. `source` names it in errors and, without its folder and ending, is the default name.
 Recipe parse_recipe(std::string_view text, const std::string& source);
 /// A rule from the command line, "GLOB=TYPE". Errors: invalid_argument.
 RecipeRule parse_rule(std::string_view text);
-/// Adds fp16 embedding and head ("hot weights") in front of the rules.
-Recipe with_hot_weights(Recipe recipe);
+/// Adds embedding and head in this type ("hot weights") in front of the rules.
+Recipe with_hot_weights(Recipe recipe, TensorType type = TensorType::f16);
 
 /// A tensor as the type choice sees it.
 struct TensorShape {
