@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "quantize/quantize.h"
+#include "rounding_options.h"
 #include "standard_output.h"
 #include "verbs.h"
 
@@ -19,9 +20,10 @@ struct QuantizeOptions {
   std::string input, output;
   std::string scheme, recipe;
   std::vector<std::string> rules;
-  bool hot_weights = false;
+  std::string hot_weights;  // type
   bool dry_run = false;
   AllocationOptions allocation;
+  RoundingOptions rounding;
 };
 
 // Rules of the command line come before those of the recipe file: the nearer wish wins.
@@ -38,7 +40,14 @@ Recipe make_recipe(const QuantizeOptions& options) {
   // With a target alone, the scheme only says what tensors get that are not allocated.
   const std::string scheme = options.scheme.empty() ? "q4_k_m" : options.scheme;
   Recipe recipe = options.recipe.empty() ? recipe_from_scheme(scheme) : read_recipe(options.recipe);
-  if (options.hot_weights) recipe = with_hot_weights(std::move(recipe));
+  if (!options.hot_weights.empty()) {
+    const TypeTraits* const type = find_type(options.hot_weights);
+    if (type == nullptr ||
+        (type->type != TensorType::f16 && type->type != TensorType::q8_0 && type->type != TensorType::q6_k)) {
+      fail(ErrorCode::invalid_argument, "--hot-weights: found '{}', expected f16, q8_0 or q6_k", options.hot_weights);
+    }
+    recipe = with_hot_weights(std::move(recipe), type->type);
+  }
   std::vector<RecipeRule> rules;
   for (const std::string& text : options.rules) rules.push_back(parse_rule(text));
   recipe.rules.insert(recipe.rules.begin(), rules.begin(), rules.end());
@@ -48,12 +57,13 @@ Recipe make_recipe(const QuantizeOptions& options) {
 
 // The recipe that --target-... asks for.
 AllocationReport allocate(const QuantizeOptions& options, const GgufFile& input, const Recipe& base,
-                          const Context& context, ThreadPool& pool) {
-  const Importance importance{};
+                          const Calibration* calibration, const Context& context, ThreadPool& pool) {
   AllocationPipeline pipeline;
-  pipeline.round = search_rounding(input.source(), importance, pool, context.task());
+  if (calibration != nullptr) pipeline.importance = calibration->importance();
+  pipeline.round = search_rounding(input.source(), pipeline.importance, pool, context.task());
   pipeline.rounding_key = "search";
-  pipeline.plan = [&](const Recipe& recipe) { return plan_quantize(input, recipe); };
+  if (calibration != nullptr) pipeline.rounding_key += " " + calibration->source();
+  pipeline.plan = [&](const Recipe& recipe) { return plan_quantize(input, recipe, calibration != nullptr); };
   return allocate_types(options.allocation, input, base, pipeline, context, pool);
 }
 
@@ -65,6 +75,11 @@ Json allocation_json(const AllocationReport& report) {
           {"bytes_left", report.plan.bytes_left}};
 }
 
+Json loss_json(const RoundingLoss& loss) {
+  const auto or_null = [](double value) { return value < 0.0 ? Json() : Json(value); };
+  return {{"calibration", or_null(loss.calibration)}, {"heldout", or_null(loss.heldout)}};
+}
+
 Json result_json(const QuantizeOptions& options, const Recipe& recipe, const QuantizeResult& result) {
   Json tensors = Json::array();
   for (const QuantizedTensor& t : result.tensors) {
@@ -74,12 +89,20 @@ Json result_json(const QuantizeOptions& options, const Recipe& recipe, const Qua
                        {"to", traits(t.to).name},
                        {"bytes", t.bytes},
                        {"reason", t.reason}});
+    if (t.search_loss.calibration < 0.0 && t.search_loss.heldout < 0.0 && t.fallback.empty()) continue;
+    tensors.back()["rounding"] = {{"method", rounding_method_name(t.method)},
+                                  {"damp", t.damp},
+                                  {"loss", loss_json(t.loss)},
+                                  {"search_loss", loss_json(t.search_loss)},
+                                  {"fallback", t.fallback}};
   }
   return {{"input", options.input},
           {"output", options.dry_run ? Json() : Json(options.output)},
           {"dry_run", options.dry_run},
           {"recipe", recipe.name},
           {"scheme", recipe.scheme},
+          {"method", rounding_method_name(recipe.rounding.method)},
+          {"fold", fold_method_name(recipe.fold)},
           {"file_bytes", result.file_bytes},
           {"bits_per_weight", result.bits_per_weight},
           {"body_bits_per_weight", result.body_bits_per_weight},
@@ -115,22 +138,29 @@ void add_quantize(CLI::App& app, Context& context) {
                    "f16 q8_0 q6_k q5_k_m q5_k_s q4_1 q4_k_m q4_k_s iq4_nl q4_0 iq4_xs q3_k_m q2_k; and, not for stock "
                    "llama.cpp, i5_g64 i5_g128 i4_g64 i4_g128");
   verb->add_option("--recipe", options->recipe, "TOML file with a scheme and rules, see recipes/");
-  verb->add_flag("--hot-weights", options->hot_weights, "keep token embedding and output head at f16");
+  verb->add_flag("--hot-weights{f16}", options->hot_weights,
+                 "keep token embedding and output head at f16; or =q8_0, =q6_k");
   verb->add_option("--rule", options->rules, "GLOB=TYPE for tensors whose name matches; may be repeated, first wins")
       ->allow_extra_args(false);
   verb->add_flag("--dry-run", options->dry_run, "print size and types, write nothing");
+  add_rounding_flags(*verb, options->rounding);
   add_allocation_flags(*verb, options->allocation);
   verb->callback([options, &context] {
     Recipe recipe = make_recipe(*options);
     const GgufFile input = GgufFile::open(options->input);
+    const std::optional<Calibration> statistics = open_statistics(options->rounding);
+    QuantizeInputs inputs;
+    if (statistics) inputs.calibration = &*statistics;
+    recipe = with_rounding(std::move(recipe), options->rounding, inputs.calibration);
     ThreadPool pool(context.threads());
     std::optional<AllocationReport> allocation;
     if (options->allocation.wanted()) {
-      allocation = allocate(*options, input, recipe, context, pool);
+      allocation = allocate(*options, input, recipe, inputs.calibration, context, pool);
       recipe = allocation->plan.recipe;
     }
-    const QuantizeResult result = options->dry_run ? plan_quantize(input, recipe)
-                                                   : quantize(input, options->output, recipe, {}, pool, context.task());
+    const QuantizeResult result = options->dry_run
+                                      ? plan_quantize(input, recipe, statistics.has_value())
+                                      : quantize(input, options->output, recipe, inputs, pool, context.task());
     print_checked([&] {
       if (context.json) {
         Json report = result_json(*options, recipe, result);

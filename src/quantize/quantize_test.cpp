@@ -298,7 +298,7 @@ TEST(Quantize, RefusesImportanceThatDoesNotFit) {
   for (const std::vector<float>& bad : {std::vector<float>(255, 1.0f), std::vector<float>(256, -1.0f),
                                         std::vector<float>(256, std::numeric_limits<float>::quiet_NaN())}) {
     const Error e = error_of([&] {
-      quantize(input, folder / "out.gguf", recipe_from_scheme("q4_0"), {{"blk.1.attn_q.weight", bad}}, pool);
+      quantize(input, folder / "out.gguf", recipe_from_scheme("q4_0"), Importance{{"blk.1.attn_q.weight", bad}}, pool);
     });
     EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
     EXPECT_NE(std::string(e.what()).find("blk.1.attn_q.weight"), std::string::npos) << e.what();

@@ -74,7 +74,8 @@ TEST_F(RoundingTest, ReportsTheErrorsOfTheBytesItGives) {
     EXPECT_EQ(rounded.fallback, "");
     EXPECT_NEAR(rounded.loss.calibration, error_of(rounded, in.type, seen), 0.01 * rounded.loss.calibration);
     EXPECT_NEAR(rounded.loss.heldout, error_of(rounded, in.type, in.heldout), 0.01 * rounded.loss.heldout);
-    if (method != RoundingMethod::search) EXPECT_LT(rounded.loss.calibration, 0.8 * rounded.search_loss.calibration);
+    if (method == RoundingMethod::search) continue;
+    EXPECT_LT(rounded.loss.calibration, 0.8 * rounded.search_loss.calibration);
   }
 }
 

@@ -1,0 +1,48 @@
+// Flags, statistics, and the recipe they amount to.
+#include "rounding_options.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "calibrate/imatrix.h"
+
+namespace thimble::cli {
+
+void add_rounding_flags(CLI::App& verb, RoundingOptions& options) {
+  auto* const calibration = verb.add_option("--calibration", options.calibration,
+                                            "statistics of this model's inputs, from thimble calibrate");
+  verb.add_option("--imatrix", options.imatrix, "importance matrix of llama.cpp (GGUF): importance only")
+      ->excludes(calibration);
+  verb.add_option("--method", options.method,
+                  "search, gptq, gptq_cd or best (of these, by held-out inputs); default: best with second moments, "
+                  "search without");
+  verb.add_option("--damp", options.damp, "damping of gptq, share of the mean diagonal; default: the best of several");
+  verb.add_option("--sweeps", options.sweeps, "sweeps of coordinate descent at most");
+  verb.add_option("--fold", options.fold, "none, awq or smooth: move factors between matrices before rounding");
+}
+
+std::optional<Calibration> open_statistics(const RoundingOptions& options) {
+  if (!options.calibration.empty()) return Calibration::open(options.calibration);
+  if (!options.imatrix.empty()) return read_imatrix(options.imatrix);
+  return std::nullopt;
+}
+
+Recipe with_rounding(Recipe recipe, const RoundingOptions& options, const Calibration* calibration) {
+  const auto asked = [](const RoundingSettings& rounding) { return rounding.method != RoundingMethod::search; };
+  const bool recipe_asks = asked(recipe.rounding) || !recipe.rounding_rules.empty();
+  if (!options.method.empty()) {
+    recipe.rounding.method = rounding_method_from_name(options.method);
+  } else if (calibration != nullptr && !recipe_asks) {
+    const std::vector<std::string> inputs = calibration->inputs();
+    const bool second = std::any_of(inputs.begin(), inputs.end(),
+                                    [&](const std::string& input) { return calibration->has_second_moment(input); });
+    if (second) recipe.rounding.method = RoundingMethod::best;
+  }
+  if (options.damp != 0) recipe.rounding.damps = {options.damp};
+  if (options.sweeps != 0) recipe.rounding.sweeps = options.sweeps;
+  check_rounding_settings(recipe.rounding);
+  if (!options.fold.empty()) recipe.fold = fold_method_from_name(options.fold);
+  return recipe;
+}
+
+}  // namespace thimble::cli
