@@ -2,6 +2,7 @@
 // says
 //   kBytes    of a block          kMaxByte  largest unsigned quant     kSigned  quants are signed bytes
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * q + m
+//   kPackedInReadOrder  false: chunks of packed blocks have the order of the GGUF block
 //   kFirstDword  bytes before the first whole dword: 2 when the block begins with an odd halfword
 //   scales()  d (and m) of each row    steps()  hands 8 steps of four elements of each row to the sink, in the form
 //             that is stored (stored_form below)
@@ -70,6 +71,7 @@ THIMBLE_INLINE inline void nibble_and_bit_steps(Reader& in, size_t at, Sink& sin
 }
 
 struct PanelQ8_0 {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ8_0), kFirstDword = 2;
   static constexpr int kMaxByte = 128, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;
@@ -89,6 +91,7 @@ struct PanelQ8_0 {
 };
 
 struct PanelQ4_0 {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4_0), kFirstDword = 2;
   static constexpr int kMaxByte = 15, kOffset = 8;
   static constexpr bool kSigned = false, kHasMin = false;
@@ -103,6 +106,7 @@ struct PanelQ4_0 {
 };
 
 struct PanelQ4_1 {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4_1), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
@@ -117,6 +121,7 @@ struct PanelQ4_1 {
 };
 
 struct PanelQ5_0 {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5_0), kFirstDword = 2;
   static constexpr int kMaxByte = 31, kOffset = 16;
   static constexpr bool kSigned = false, kHasMin = false;
@@ -131,6 +136,7 @@ struct PanelQ5_0 {
 };
 
 struct PanelQ5_1 {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5_1), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0;
   static constexpr bool kSigned = false, kHasMin = true;
@@ -145,6 +151,7 @@ struct PanelQ5_1 {
 };
 
 struct PanelIQ4_NL {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockIQ4_NL), kFirstDword = 2;
   static constexpr int kMaxByte = 127, kOffset = 0;
   static constexpr bool kSigned = true, kHasMin = false;

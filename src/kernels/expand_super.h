@@ -3,6 +3,7 @@
 //   kBytes    of a super-block    kMaxByte  largest unsigned quant     kSigned  quants are signed bytes
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * scale * q - dmin * min
 //   kSubs     sub-blocks with a scale of their own: 8 or 16
+//   kPackedInReadOrder  chunks of packed blocks are not in the order of the GGUF block (packed_place)
 //   kFirstDword  bytes before the first whole dword: always 0, the odd halfword comes last
 //   scales()  d (and dmin) of each row, and scales (and mins) as one integer per row
 //   steps()   hands 64 steps of four elements of each row to the sink, those of a sub-block in rising order, in the
@@ -38,6 +39,7 @@ THIMBLE_INLINE inline void scale_min_header(Reader& in, Scales& out) noexcept {
 }
 
 struct PanelQ4K {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4K), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
@@ -60,6 +62,7 @@ struct PanelQ4K {
 };
 
 struct PanelQ5K {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5K), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = false, kHasMin = true;
@@ -91,6 +94,7 @@ struct PanelQ5K {
 };
 
 struct PanelQ6K {
+  static constexpr bool kPackedInReadOrder = true;
   static constexpr size_t kBytes = sizeof(BlockQ6K), kFirstDword = 0;
   static constexpr int kMaxByte = 63, kOffset = 32, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = false;
@@ -100,6 +104,14 @@ struct PanelQ6K {
     in.chunk(192, packed);
     unroll<0, 4>([&](auto t) THIMBLE_INLINE { unpack_signed_bytes(packed[t.value], out.scale + 4 * t.value); });
     out.d = in.half(208);
+  }
+  // The place of a chunk in the order in which scales() and steps() read them.
+  static constexpr size_t packed_place(size_t at) noexcept {
+    if (at == 192) return 0;
+    const bool high = at >= 128;
+    const size_t half = high ? (at - 128) / 32 : at / 64;
+    const size_t third = high ? 2 : at % 64 / 32;
+    return 16 * (1 + 6 * half + 3 * (at % 32 / 16) + third);
   }
   // 128 elements are 4 chunks of ql and 2 of qh; 16 columns of them at a time.
   template <class Reader, class Sink>
@@ -125,6 +137,7 @@ struct PanelQ6K {
 };
 
 struct PanelQ2K {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ2K), kFirstDword = 0;
   static constexpr int kMaxByte = 3, kOffset = 0, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = true;
@@ -158,6 +171,7 @@ struct PanelQ2K {
 };
 
 struct PanelQ3K {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ3K), kFirstDword = 0;
   static constexpr int kMaxByte = 7, kOffset = 4, kSubs = 16;
   static constexpr bool kSigned = false, kHasMin = false;
@@ -200,6 +214,7 @@ struct PanelQ3K {
 };
 
 struct PanelIQ4_XS {
+  static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockIQ4_XS), kFirstDword = 0;
   static constexpr int kMaxByte = 127, kOffset = 0, kSubs = 8;
   static constexpr bool kSigned = true, kHasMin = false;

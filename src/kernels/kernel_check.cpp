@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/float16.h"
+#include "kernels/group_sums.h"
 #include "kernels/packed_layout.h"
 #include "tensor/blocks.h"
 
@@ -64,13 +65,9 @@ void fill_activations(Product& p) noexcept {
   for (auto& column : p.x) {
     for (ActivationGroup& group : column) {
       for (int i = 0; i < kSuperBlock; ++i) group.q[i] = static_cast<int8_t>(static_cast<int>(p.random() % 255) - 127);
-      for (int s = 0; s < 16; ++s) {
-        int sum = 0;
-        for (int i = 0; i < 16; ++i) sum += group.q[16 * s + i];
-        group.sums[s] = static_cast<int16_t>(sum);
-      }
       const float d = static_cast<float>(p.random() % 1000 + 1) * 1e-3f;
       for (float& each : group.d) each = d;
+      set_sums(group, true);
     }
   }
 }

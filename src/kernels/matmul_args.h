@@ -23,9 +23,16 @@ inline constexpr int64_t kFloatChunk = 128;
 struct alignas(64) ActivationGroup {
   int8_t q[256];     // -127 .. 127: never -128, which lets AVX2 negate them
   int16_t sums[16];  // of each 16 values of q
-  float d[8];        // scale of each 32 values; all equal in q8_super
+  // q8_block: the scale of each 32 values. q8_super: the scale of all in d[0], bounds of sums in d[1] and d[2] (below),
+  // the scale again in the others.
+  float d[8];
 };
 static_assert(sizeof(ActivationGroup) == 320);
+
+/// Places in d of q8_super, each with a minus so that no scale looks like it: a kernel that finds zero or more there
+/// knows no bound. The largest of the 32-value parts' sums of positive values, or of negative ones; the largest of the
+/// 16-value parts' sums of magnitudes.
+inline constexpr int kOneSignOf32 = 1, kMagnitudeOf16 = 2;
 
 /// out[c * out_stride + r] = sum over i < k of weights[r][i] * activations[c][i].
 struct MatmulArgs {

@@ -197,7 +197,8 @@ struct Problem {
     const std::byte* row = x.data() + static_cast<size_t>(c) * activation_row_bytes(layout, k);
     if (layout == ActivationLayout::f32) return reinterpret_cast<const float*>(row)[i];
     const ActivationGroup& group = reinterpret_cast<const ActivationGroup*>(row)[i / 256];
-    return static_cast<double>(group.q[i % 256]) * static_cast<double>(group.d[i % 256 / 32]);
+    const int64_t scale = layout == ActivationLayout::q8_block ? i % 256 / 32 : 0;
+    return static_cast<double>(group.q[i % 256]) * static_cast<double>(group.d[scale]);
   }
 
   TensorType type;

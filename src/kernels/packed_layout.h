@@ -4,7 +4,8 @@
 // A panel is `lanes` neighbouring rows (16 for AVX-512, 8 for AVX2, 4 for NEON); the last one is filled up with zero
 // blocks. Panels follow each other, and inside a panel the blocks of its rows, column of blocks after column. Of one
 // block, every dword is stored `lanes` times side by side, one per row, in the order of the GGUF block without its odd
-// halfword; that halfword (d of the types whose size is no multiple of four) comes last, again `lanes` times:
+// halfword (Q6_K with 8 or 16 lanes: in the order in which kernels read it, packed_layout.cpp); that halfword (d of the
+// types whose size is no multiple of four) comes last, again `lanes` times:
 //
 //   [dword 0 of row 0 .. lanes-1] [dword 1 of row 0 .. lanes-1] ... [halfword of row 0 .. lanes-1]
 //
@@ -19,20 +20,21 @@
 namespace thimble::kernels {
 
 /// Part of the key of a sidecar: raise it when packed bytes change their meaning.
-inline constexpr uint32_t kPackedLayoutVersion = 1;
+inline constexpr uint32_t kPackedLayoutVersion = 2;
 
 /// How a block of a type is taken apart.
 struct PackedBlock {
   size_t n_dwords;     // of the block without the odd halfword
   int64_t halfword;    // its offset in the GGUF block, or -1 when the size is a multiple of four
   size_t block_bytes;  // as in GGUF
+  bool in_read_order;  // dwords are not in the order of the GGUF block
 };
 
 /// True for the types that have a packed form: all quantized ones, F16 and BF16.
 bool can_pack(TensorType type) noexcept;
 
 /// `type` must be one of can_pack().
-PackedBlock packed_block(TensorType type) noexcept;
+PackedBlock packed_block(TensorType type, int lanes) noexcept;
 
 /// Bytes of one panel of `lanes` rows of `k` elements: lanes * row bytes.
 size_t packed_panel_bytes(TensorType type, int lanes, int64_t k) noexcept;

@@ -58,6 +58,22 @@ TEST(PackedLayout, DwordsOfARegisterBelongToNeighbouringRows) {
   EXPECT_EQ(panel[size_t{52} * 16 + 2], rows[210 + 208]);  // and d of row 1
 }
 
+// Scales first, then 16 columns of low bits of both halves of 64 and their high bits (docs/FORMAT.md).
+TEST(PackedLayout, WidePanelsOfQ6KAreInTheOrderOfReading) {
+  constexpr size_t kPieces[13] = {12, 0, 2, 8, 1, 3, 9, 4, 6, 10, 5, 7, 11};
+  const auto row = random_bytes(210, 11);
+  for (const size_t lanes : {8, 16}) {
+    const int width = static_cast<int>(lanes);
+    std::vector<std::byte> panel(packed_panel_bytes(TensorType::q6_k, width, 256));
+    pack_panel(TensorType::q6_k, width, row.data(), 210, 1, 256, panel.data());
+    for (size_t i = 0; i < 208; ++i) {
+      const size_t from = 16 * kPieces[i / 16] + i % 16;
+      EXPECT_EQ(panel[i / 4 * 4 * lanes + i % 4], row[from]) << "byte " << i << " of " << lanes << " lanes";
+    }
+    EXPECT_EQ(panel[208 * lanes], row[208]);
+  }
+}
+
 TEST(PackedLayout, FloatsOfF32AreLeftAlone) {
   EXPECT_FALSE(can_pack(TensorType::f32));
   EXPECT_FALSE(can_pack(TensorType::i32));

@@ -105,8 +105,9 @@ THIMBLE_INLINE inline Floats super_term(Ints sums, Ints corrections, Floats d, F
 // Results of a pass: of each panel kMaxColumns columns of kLanes rows.
 inline constexpr int64_t kPassResults = kMaxColumns * kLanes;
 
-template <class Type, int kPanels, int kCols>
-inline void multiply_super(const SuperPanel* p, const ActivationGroup* const* x, float* acc) noexcept {
+// Panel: SuperPanel, or one that begins with it.
+template <class Type, int kPanels, int kCols, class Panel>
+inline void multiply_super(const Panel* p, const ActivationGroup* const* x, float* acc) noexcept {
   constexpr int kSteps = 64 / Type::kSubs;
   Ints sums[kPanels * kCols];
   const int8_t* q[kCols];
@@ -116,8 +117,8 @@ inline void multiply_super(const SuperPanel* p, const ActivationGroup* const* x,
   for (int c = 0; c < kCols; ++c) q[c] = x[c]->q;
 #pragma GCC unroll 2
   for (int s = 0; s < Type::kSubs; ++s) {
-    dot_tile<Type, kSteps, kPanels, kCols, true>(p->w + 4 * kLanes * kSteps * s, p->scale + kLanes * s,
-                                                 sizeof(SuperPanel), q, 4 * kSteps * s, sums);
+    dot_tile<Type, kSteps, kPanels, kCols, true>(p->w + 4 * kLanes * kSteps * s, p->scale + kLanes * s, sizeof(Panel),
+                                                 q, 4 * kSteps * s, sums);
   }
 #pragma GCC unroll 8
   for (int c = 0; c < kCols; ++c) {
@@ -353,17 +354,20 @@ inline void multiply_rows(const MatmulArgs& a, int64_t row, const Columns& colum
   }
 }
 
-// Groups of one pass over all rows: the activations of kMaxColumns columns, 40 KiB a group, stay in the second-level
-// cache while the rows go by.
-constexpr int64_t kGroupsPerPass = 10;
+// Groups of one pass over all rows, at most: the activations of kMaxColumns columns, 40 KiB a group, stay in the
+// second-level cache while the rows go by.
+constexpr int64_t kGroupsPerPass = 12;
 
 template <class Kernel, class Reader>
 inline void multiply_columns(const MatmulArgs& a) noexcept {
   const int64_t n_groups = Groups<Kernel>(a).count;
+  // Passes of one size: each reads and writes all results.
+  const int64_t n_passes = (n_groups + kGroupsPerPass - 1) / kGroupsPerPass;
+  const int64_t per_pass = n_passes > 0 ? (n_groups + n_passes - 1) / n_passes : 1;
   for (int64_t column = 0; column < a.n_cols; column += kMaxColumns) {
     const Columns columns = {column, a.n_cols - column < kMaxColumns ? a.n_cols - column : kMaxColumns};
-    for (int64_t begin = 0; begin < n_groups; begin += kGroupsPerPass) {
-      const int64_t end = begin + kGroupsPerPass < n_groups ? begin + kGroupsPerPass : n_groups;
+    for (int64_t begin = 0; begin < n_groups; begin += per_pass) {
+      const int64_t end = begin + per_pass < n_groups ? begin + per_pass : n_groups;
       int64_t row = 0;
       if constexpr (kPanelsPerPass == 2) {
         for (; row + kLanes < a.n_rows; row += 2 * kLanes)

@@ -215,6 +215,16 @@ inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
   return _mm512_dpwssd_epi32(acc, pair, _mm512_set1_epi32(x));
 }
 
+/// acc + a.low * b.low + a.high * b.high, both pairs of signed halfwords.
+inline Ints dot_words(Ints acc, Ints a, Ints b) noexcept {
+  return _mm512_dpwssd_epi32(acc, a, b);
+}
+/// out[i] = x[i] * factor for i < 16; out is 64-byte aligned.
+inline void multiply_halfwords(const int16_t* x, int factor, int32_t* out) noexcept {
+  const __m512i wide = _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(x)));
+  _mm512_store_si512(out, _mm512_mullo_epi32(wide, _mm512_set1_epi32(factor)));
+}
+
 /// Sums of neighbours: out[i] = sums[2 i] + sums[2 i + 1], i < 8; as integers that fit 16 bits, or as floats times
 /// factor.
 inline void add_neighbours(const int16_t* sums, int16_t* out) noexcept {

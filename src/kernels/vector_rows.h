@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/group_sums.h"
 #include "kernels/matmul_args.h"
 #include "kernels/vector_sum.h"
 
@@ -50,14 +51,6 @@ inline float quantize_row(const float* x, int8_t* q, int64_t n) noexcept {
   return max / 127.0f;
 }
 
-inline void set_group_sums(ActivationGroup& group) noexcept {
-  for (int s = 0; s < 16; ++s) {
-    int sum = 0;
-    for (int i = 0; i < 16; ++i) sum += group.q[16 * s + i];
-    group.sums[s] = static_cast<int16_t>(sum);
-  }
-}
-
 inline void quantize_q8_block_rows(const float* x, ActivationGroup* out, int64_t k) noexcept {
   for (int64_t base = 0; base < k; base += 256) {
     ActivationGroup& group = out[base / 256];
@@ -69,7 +62,7 @@ inline void quantize_q8_block_rows(const float* x, ActivationGroup* out, int64_t
         __builtin_memset(group.q + 32 * s, 0, 32);
       }
     }
-    set_group_sums(group);
+    set_sums(group, false);
   }
 }
 
@@ -78,7 +71,7 @@ inline void quantize_q8_super_rows(const float* x, ActivationGroup* out, int64_t
     ActivationGroup& group = out[base / 256];
     const float d = quantize_row(x + base, group.q, 256);
     for (float& each : group.d) each = d;
-    set_group_sums(group);
+    set_sums(group, true);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "kernels/group_sums.h"
 #include "kernels/vector_kernel.h"
 
 namespace thimble::kernels {
@@ -61,14 +62,6 @@ float quantize_one(const float* x, int8_t* q, int64_t n) noexcept {
   return max / 127.0f;
 }
 
-void set_sums(ActivationGroup& group) noexcept {
-  for (int s = 0; s < 16; ++s) {
-    int sum = 0;
-    for (int i = 0; i < 16; ++i) sum += group.q[16 * s + i];
-    group.sums[s] = static_cast<int16_t>(sum);
-  }
-}
-
 void quantize_q8_block(const float* x, ActivationGroup* out, int64_t k) noexcept {
   for (int64_t base = 0; base < k; base += 256) {
     ActivationGroup& group = out[base / 256];
@@ -81,7 +74,7 @@ void quantize_q8_block(const float* x, ActivationGroup* out, int64_t k) noexcept
         std::memset(group.q + 32 * s, 0, 32);
       }
     }
-    set_sums(group);
+    set_sums(group, false);
   }
 }
 
@@ -90,7 +83,7 @@ void quantize_q8_super(const float* x, ActivationGroup* out, int64_t k) noexcept
     ActivationGroup& group = out[base / 256];
     const float d = quantize_one(x + base, group.q, 256);
     for (float& each : group.d) each = d;
-    set_sums(group);
+    set_sums(group, true);
   }
 }
 

@@ -55,6 +55,7 @@ struct Tile {
   const KvLayer& layer;
   int64_t dim;  // padded
   int64_t kv_head = 0;
+  int64_t rows_index = 0;  // of its rows, in Plan
   int64_t n_rows = 0;
   int64_t token[kQueryTile] = {};  // of each query row
   int64_t head[kQueryTile] = {};
@@ -288,7 +289,10 @@ struct Plan {
   }
 };
 
+// Spans of the same rows follow each other: their queries are rotated and rounded once.
 void take_rows(Tile& tile, const Plan& plan, int64_t kv_head, int64_t tile_index, const float* q) noexcept {
+  if (tile.kv_head == kv_head && tile.rows_index == tile_index && tile.n_rows > 0) return;
+  tile.rows_index = tile_index;
   const int64_t group = tile.shape.n_head / tile.shape.n_head_kv;
   const int64_t first = tile_index * plan.tile_rows;
   tile.kv_head = kv_head;

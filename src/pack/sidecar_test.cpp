@@ -111,7 +111,7 @@ TEST_F(SidecarTest, OtherLayoutVersionWithARightHash) {
   header.layout_version += 1;
   const auto bytes = sidecar_header(header);
   overwrite(sidecar(), 0, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  expect_unusable(check(), "layout version 2, expected 1");
+  expect_unusable(check(), "layout version 3, expected 2");
 }
 
 TEST_F(SidecarTest, OtherWidth) {
