@@ -3,8 +3,9 @@
 //   kBytes    of a block          kMaxByte  largest unsigned quant     kSigned  quants are signed bytes
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * q + m
 //   kPackedInReadOrder  false: chunks of packed blocks have the order of the GGUF block
-//   kFirstDword  bytes before the first whole dword: 2 when the block begins with an odd halfword
-//   scales()  d (and m) of each row    steps()  hands 8 steps of four elements of each row to the sink, in the form
+//   kReadInOrder  scales() and steps() read packed blocks (of 8 or 16 lanes) in rising addresses, but for the odd
+//   halfword kFirstDword  bytes before the first whole dword: 2 when the block begins with an odd halfword scales()  d
+//   (and m) of each row    steps()  hands 8 steps of four elements of each row to the sink, in the form
 //             that is stored (stored_form below)
 // `in` is a reader of panel_reader.h at the block. Layouts are those of tensor/blocks.h.
 #pragma once
@@ -71,6 +72,7 @@ THIMBLE_INLINE inline void nibble_and_bit_steps(Reader& in, size_t at, Sink& sin
 }
 
 struct PanelQ8_0 {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ8_0), kFirstDword = 2;
   static constexpr int kMaxByte = 128, kOffset = 0;
@@ -91,6 +93,7 @@ struct PanelQ8_0 {
 };
 
 struct PanelQ4_0 {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4_0), kFirstDword = 2;
   static constexpr int kMaxByte = 15, kOffset = 8;
@@ -106,6 +109,7 @@ struct PanelQ4_0 {
 };
 
 struct PanelQ4_1 {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4_1), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0;
@@ -121,6 +125,7 @@ struct PanelQ4_1 {
 };
 
 struct PanelQ5_0 {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5_0), kFirstDword = 2;
   static constexpr int kMaxByte = 31, kOffset = 16;
@@ -136,6 +141,7 @@ struct PanelQ5_0 {
 };
 
 struct PanelQ5_1 {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5_1), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0;
@@ -151,6 +157,7 @@ struct PanelQ5_1 {
 };
 
 struct PanelIQ4_NL {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockIQ4_NL), kFirstDword = 2;
   static constexpr int kMaxByte = 127, kOffset = 0;

@@ -4,9 +4,10 @@
 //   kOffset   subtracted from an unsigned quant     kHasMin  values are d * scale * q - dmin * min
 //   kSubs     sub-blocks with a scale of their own: 8 or 16
 //   kPackedInReadOrder  chunks of packed blocks are not in the order of the GGUF block (packed_place)
-//   kFirstDword  bytes before the first whole dword: always 0, the odd halfword comes last
-//   scales()  d (and dmin) of each row, and scales (and mins) as one integer per row
-//   steps()   hands 64 steps of four elements of each row to the sink, those of a sub-block in rising order, in the
+//   kReadInOrder  scales() and steps() read packed blocks (of 8 or 16 lanes) in rising addresses, but for the odd
+//   halfword kFirstDword  bytes before the first whole dword: always 0, the odd halfword comes last scales()  d (and
+//   dmin) of each row, and scales (and mins) as one integer per row steps()   hands 64 steps of four elements of each
+//   row to the sink, those of a sub-block in rising order, in the
 //             form that is stored (stored_form in expand_bits.h)
 // `in` is a reader of panel_reader.h at the super-block. Layouts are those of tensor/blocks.h. A chunk is 16 bytes of
 // each row: four dwords, one register each.
@@ -39,6 +40,7 @@ THIMBLE_INLINE inline void scale_min_header(Reader& in, Scales& out) noexcept {
 }
 
 struct PanelQ4K {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ4K), kFirstDword = 0;
   static constexpr int kMaxByte = 15, kOffset = 0, kSubs = 8;
@@ -62,6 +64,7 @@ struct PanelQ4K {
 };
 
 struct PanelQ5K {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ5K), kFirstDword = 0;
   static constexpr int kMaxByte = 31, kOffset = 0, kSubs = 8;
@@ -94,6 +97,7 @@ struct PanelQ5K {
 };
 
 struct PanelQ6K {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = true;
   static constexpr size_t kBytes = sizeof(BlockQ6K), kFirstDword = 0;
   static constexpr int kMaxByte = 63, kOffset = 32, kSubs = 16;
@@ -137,6 +141,7 @@ struct PanelQ6K {
 };
 
 struct PanelQ2K {
+  static constexpr bool kReadInOrder = false;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ2K), kFirstDword = 0;
   static constexpr int kMaxByte = 3, kOffset = 0, kSubs = 16;
@@ -171,6 +176,7 @@ struct PanelQ2K {
 };
 
 struct PanelQ3K {
+  static constexpr bool kReadInOrder = false;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockQ3K), kFirstDword = 0;
   static constexpr int kMaxByte = 7, kOffset = 4, kSubs = 16;
@@ -214,6 +220,7 @@ struct PanelQ3K {
 };
 
 struct PanelIQ4_XS {
+  static constexpr bool kReadInOrder = true;
   static constexpr bool kPackedInReadOrder = false;
   static constexpr size_t kBytes = sizeof(BlockIQ4_XS), kFirstDword = 0;
   static constexpr int kMaxByte = 127, kOffset = 0, kSubs = 8;

@@ -51,9 +51,6 @@ struct PanelBf16 {
   THIMBLE_INLINE static inline Floats load(const uint8_t* p) noexcept { return as_floats(shl<16>(load_halfwords(p))); }
 };
 
-// How far ahead of its loads a packed stream is asked for: several panels are read side by side.
-constexpr uintptr_t kBytesAhead = 6144;
-
 // Weights of kLanes rows, from either layout.
 template <class Type>
 struct StockFloats {
