@@ -14,6 +14,7 @@ namespace {
 template <class Block>
 struct PanelGroup {
   static constexpr size_t kBytes = sizeof(Block), kFirstDword = 0;
+  static constexpr bool kReadInOrder = true, kPackedInReadOrder = false;
   static constexpr int kElems = Block::kElems;
   static constexpr int kHighDwords = (sizeof(Block) - 4 - kElems / 2) / 4;
   static constexpr int kMaxByte = kHighDwords > 0 ? 31 : 15, kOffset = 0;
