@@ -10,6 +10,7 @@
 #include "format/gguf_writer.h"
 #include "quantize/awq.h"
 #include "quantize/convert_rows.h"
+#include "quantize/outlier_branch.h"
 #include "quantize/resumable_quantize.h"
 #include "quantize/smooth.h"
 #include "quantize/tensor_rounder.h"
@@ -64,12 +65,33 @@ void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* met
   metadata->set_string("thimble.rounding", rounding_method_name(recipe.rounding.method));
 }
 
-void count(GgufTotals* totals, std::string_view name, uint64_t elements, uint64_t bytes) {
-  totals->elements += elements;
-  totals->bytes += bytes;
-  if (name == "token_embd.weight" || name == "output.weight") return;
-  totals->body_elements += elements;
-  totals->body_bytes += bytes;
+// What a reader of the file must know (docs/FORMAT.md).
+void set_features(std::span<const TypeChoice> choices, GgufMetadata* metadata) {
+  const auto any = [&](auto&& test) { return std::any_of(choices.begin(), choices.end(), test); };
+  std::vector<std::string> features;
+  if (any([](const TypeChoice& c) { return traits(c.type).is_own(); })) features.emplace_back("group_types");
+  if (any([](const TypeChoice& c) { return c.outliers > 0; })) features.emplace_back("outlier_branch");
+  if (!features.empty()) metadata->set_strings("thimble.features", features);
+}
+
+void add_tensor(const GgufTensorPlan& tensor, TensorType from, const std::string& reason, GgufTotals* totals,
+                QuantizePlan* plan) {
+  const uint64_t bytes = gguf_tensor_bytes(tensor);
+  totals->add(tensor.name, static_cast<uint64_t>(tensor.ne[0] * tensor.ne[1] * tensor.ne[2] * tensor.ne[3]), bytes);
+  plan->tensors.push_back(tensor);
+  plan->result.tensors.push_back({tensor.name, tensor.ne, from, tensor.type, bytes, reason});
+}
+
+void add_branches(const GgufFile& input, std::span<const TypeChoice> choices, GgufTotals* totals, QuantizePlan* plan) {
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const GgufTensor& tensor = input.tensors()[i];
+    plan->outliers.push_back(choices[i].outliers);
+    plan->branch_at.push_back(plan->tensors.size());
+    if (choices[i].outliers == 0) continue;
+    for (const GgufTensorPlan& part : outlier_tensors(tensor.name, choices[i].outliers, tensor.view.ne[1])) {
+      add_tensor(part, tensor.view.type, "outlier branch", totals, plan);
+    }
+  }
 }
 
 QuantizePlan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
@@ -78,15 +100,14 @@ QuantizePlan make_plan(const GgufFile& input, const Recipe& recipe, bool has_imp
   QuantizePlan plan;
   GgufTotals totals;
   set_metadata(input, recipe, &plan.metadata);
+  set_features(choices, &plan.metadata);
   for (size_t i = 0; i < choices.size(); ++i) {
     const GgufTensor& tensor = input.tensors()[i];
     check_conversion(input, tensor, choices[i]);
-    plan.tensors.push_back({std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne});
-    const uint64_t bytes = gguf_tensor_bytes(plan.tensors.back());
-    count(&totals, tensor.name, static_cast<uint64_t>(tensor.view.n_elements()), bytes);
-    plan.result.tensors.push_back(
-        {plan.tensors.back().name, tensor.view.ne, tensor.view.type, choices[i].type, bytes, choices[i].reason});
+    const GgufTensorPlan written = {std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne};
+    add_tensor(written, tensor.view.type, choices[i].reason, &totals, &plan);
   }
+  add_branches(input, choices, &totals, &plan);
   plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
   plan.result.bits_per_weight = totals.bits_per_weight();
   plan.result.body_bits_per_weight = totals.body_bits_per_weight();
@@ -219,8 +240,8 @@ QuantizeResult quantize(const GgufFile& input, const std::string& output_path, c
   const FoldPlan folds = fold_plan(input, recipe, inputs, backend, task);
   TensorRounder rounder(input, recipe, inputs, folds, backend, task);
   bool whole = false;
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    whole |= rounder.needs_whole(input.tensors()[i], plan.tensors[i].type);
+  for (size_t i = 0; i < input.tensors().size(); ++i) {
+    whole |= plan.outliers[i] > 0 || rounder.needs_whole(input.tensors()[i], plan.tensors[i].type);
   }
   if (whole) {
     write_resumable({&input, &recipe, &inputs, &folds}, output_path, plan, rounder, pool, task);

@@ -14,6 +14,8 @@ namespace thimble {
 namespace {
 
 constexpr uint64_t kMaxRecipeBytes = 1 << 20;
+constexpr int64_t kMaxOutliers = 65536;
+constexpr double kMaxOutlierBits = 16.0;  // every channel
 
 bool is_weight_type(const TypeTraits& traits) {
   return traits.encode != nullptr && traits.type != TensorType::f64;
@@ -32,9 +34,25 @@ bool is_scheme(std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+std::optional<OutlierBudget> read_outliers(const TomlTable& table) {
+  if (!table.has("outliers") && !table.has("outlier_bits")) return std::nullopt;
+  if (table.has("outliers") && table.has("outlier_bits")) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'outlier_bits': found it beside 'outliers', expected one of them",
+         table.source(), table.line());
+  }
+  OutlierBudget budget;
+  budget.channels = table.integer("outliers", 0, kMaxOutliers, 0);
+  budget.bits = table.number("outlier_bits", 0.0);
+  if (budget.bits < 0.0 || budget.bits > kMaxOutlierBits) {
+    fail(ErrorCode::corrupt, "{}: line {}: key 'outlier_bits': found {}, expected 0 to {} bits per weight",
+         table.source(), table.line(), budget.bits, kMaxOutlierBits);
+  }
+  return budget;
+}
+
 RecipeRule read_rule(const TomlTable& table) {
-  table.only({"match", "type"});
-  RecipeRule rule{table.string("match"), TensorType::f16};
+  table.only({"match", "type", "outliers", "outlier_bits"});
+  RecipeRule rule{table.string("match"), TensorType::f16, read_outliers(table)};
   if (rule.match.empty()) {
     fail(ErrorCode::corrupt, "{}: line {}: key 'match': found an empty pattern, expected a glob such as blk.0.*",
          table.source(), table.line());
@@ -113,7 +131,7 @@ Recipe read_recipe(const std::string& path) {
 
 Recipe parse_recipe(std::string_view text, const std::string& source) {
   const TomlTable table = TomlTable::parse(text, source);
-  table.only({"name", "scheme", "rule", "fold", "method", "damp", "sweeps", "rounding"});
+  table.only({"name", "scheme", "rule", "fold", "method", "damp", "sweeps", "rounding", "outliers", "outlier_bits"});
   Recipe recipe;
   recipe.name = table.string("name", std::filesystem::path(source).stem().string());
   recipe.scheme = table.string("scheme");
@@ -121,6 +139,7 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
     fail(ErrorCode::corrupt, "{}: line {}: key 'scheme': found '{}', expected one of: {}", source, table.line(),
          recipe.scheme, fmt::join(scheme_names(), ", "));
   }
+  recipe.outliers = read_outliers(table).value_or(OutlierBudget{});
   for (const TomlTable& rule : table.tables("rule")) recipe.rules.push_back(read_rule(rule));
   recipe.fold = read_name(table, "fold", "none", fold_method_from_name);
   recipe.rounding = read_rounding(table, recipe.rounding);

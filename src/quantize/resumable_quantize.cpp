@@ -130,8 +130,8 @@ void write_resumable(const ResumableJob& job, const std::string& output_path, Qu
     offsets.push_back(end);
     end += (gguf_tensor_bytes(plan.tensors[i]) + kGgufDefaultAlignment - 1) / kGgufDefaultAlignment *
            kGgufDefaultAlignment;
-    total += static_cast<uint64_t>(job.input->tensors()[i].view.n_elements());
   }
+  for (const GgufTensor& tensor : job.input->tensors()) total += static_cast<uint64_t>(tensor.view.n_elements());
   ResumableFile file(output_path, end, run_key(job, header));
   RowConverter converter(pool, task);
   uint64_t done = 0;
@@ -149,7 +149,17 @@ void write_resumable(const ResumableJob& job, const std::string& output_path, Qu
         ++n_resumed;
         continue;
       }
-      const Rounded rounded = round_tensor(job, tensor, plan.tensors[i].type, rounder, converter);
+      Rounded rounded;
+      if (plan.outliers[i] > 0) {
+        OutlierBranch branch;
+        rounded = rounder.round_with_branch(tensor, plan.tensors[i].type, plan.outliers[i], &branch);
+        // Before the matrix itself, whose note says that the branch is there too.
+        const size_t at = plan.branch_at[i];
+        file.write(plan.tensors[at].name, offsets[at], std::as_bytes(std::span(branch.index)), "{}");
+        file.write(plan.tensors[at + 1].name, offsets[at + 1], std::as_bytes(std::span(branch.values)), "{}");
+      } else {
+        rounded = round_tensor(job, tensor, plan.tensors[i].type, rounder, converter);
+      }
       const std::string note = note_of(rounded).dump();
       file.write(report.name, offsets[i], rounded.bytes, note);
       take_note(note, &report);
@@ -161,7 +171,7 @@ void write_resumable(const ResumableJob& job, const std::string& output_path, Qu
   }
   if (n_resumed > 0) {
     task.say(LogLevel::info, "{}: {} of {} tensors were finished by an earlier run", output_path, n_resumed,
-             plan.tensors.size());
+             job.input->tensors().size());
   }
   file.commit();
 }

@@ -13,7 +13,9 @@ namespace thimble {
 /// Everything decided before the first weight is read.
 struct QuantizePlan {
   GgufMetadata metadata;
-  std::vector<GgufTensorPlan> tensors;
+  std::vector<GgufTensorPlan> tensors;  // those of the input in their order, then those of outlier branches
+  std::vector<int64_t> outliers;        // [tensors of the input] channels of the branch, or 0
+  std::vector<size_t> branch_at;        // [tensors of the input] where `tensors` has the first of the branch's two
   QuantizeResult result;
 };
 

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "quantize/outlier_branch.h"
 
 namespace thimble {
 
@@ -240,15 +241,28 @@ void apply_shape_fallback(TypeChoice& choice, int64_t n_cols) {
   while (n_cols % traits(choice.type).block_elems != 0) choice.type = fallback_of(choice.type);
 }
 
+int64_t outlier_channels(const OutlierBudget& budget, const TensorShape& tensor, const TypeChoice& choice) {
+  // Outlier branches are beside matrices; three dimensions are a stack of them.
+  if (!traits(choice.type).is_quantized || tensor.ne[2] != 1 || tensor.ne[3] != 1) return 0;
+  if (budget.channels > 0) return std::min(budget.channels, tensor.ne[0]);
+  return budget.bits > 0.0 ? outliers_in_budget(budget.bits, tensor.ne[1], tensor.ne[0]) : 0;
+}
+
 TypeChoice choose_type(const Recipe& recipe, const MixState& state, const TensorShape& tensor, int64_t rank) {
   if (!is_quantizable(tensor)) return {tensor.source_type, "kept: norm, bias or other small tensor"};
   TypeChoice choice{scheme_type(state, tensor, rank), "scheme"};
+  const Category category = category_of(tensor.name);
+  const bool hot = category == Category::output || category == Category::token_embedding;
+  OutlierBudget budget = hot ? OutlierBudget{} : recipe.outliers;
   for (const RecipeRule& rule : recipe.rules) {
     if (!glob_match(rule.match, tensor.name)) continue;
     choice = {rule.type, "rule " + rule.match};
+    budget = rule.outliers.value_or(budget);
     break;
   }
   apply_shape_fallback(choice, tensor.ne[0]);
+  choice.outliers = outlier_channels(budget, tensor, choice);
+  if (choice.outliers > 0) choice.reason += fmt::format("; {} outlier channels", choice.outliers);
   return choice;
 }
 

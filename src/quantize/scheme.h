@@ -23,11 +23,19 @@ namespace thimble {
 /// iq4_nl, q4_0, i4_g64, iq4_xs, i4_g128, q3_k_m, q2_k.
 std::span<const std::string_view> scheme_names() noexcept;
 
+/// How many input channels a matrix keeps in f16 beside its quantized rest (outlier_branch.h): a count, or as many as a
+/// budget of bits per weight pays for.
+struct OutlierBudget {
+  int64_t channels = 0;
+  double bits = 0.0;  // counts when channels is 0
+};
+
 /// One rule of a recipe: tensors whose name matches the glob (* and ?) get `type`. The first match wins. Tensors that
 /// no scheme quantizes (norms, biases and everything of one dimension) keep their type whatever the rules say.
 struct RecipeRule {
   std::string match;
   TensorType type;
+  std::optional<OutlierBudget> outliers = {};  // none: the recipe's
 };
 
 /// Tensors whose name matches the glob are rounded by these settings. The first match wins.
@@ -52,6 +60,7 @@ struct Recipe {
   FoldMethod fold = FoldMethod::none;
   RoundingSettings rounding = {RoundingMethod::search};  // of tensors that no rounding rule names
   std::vector<RoundingRule> rounding_rules;              // ordered
+  OutlierBudget outliers = {};  // of every quantized matrix but token_embd.weight and output.weight
 };
 
 /// How a recipe rounds a tensor.
@@ -60,9 +69,9 @@ const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tenso
 /// Errors: invalid_argument listing the known schemes.
 Recipe recipe_from_scheme(std::string_view scheme);
 /// Reads scheme = "q4_k_m", name = "...", fold = "awq", method = "best", damp = 0.03 (without: the best of several),
-/// sweeps = 6;
-/// [[rule]] match = "...", type = "..."; [[rounding]] match = "...", method, damp, sweeps as above. Errors: as
-/// TomlTable::read; corrupt, naming file, line, key.
+/// sweeps = 6, outliers = 8 or outlier_bits = 0.05; [[rule]] match = "...", type = "...", outliers or outlier_bits;
+/// [[rounding]] match = "...", method, damp, sweeps as above. Errors: as TomlTable::read; corrupt, naming file, line,
+/// key.
 Recipe read_recipe(const std::string& path);
 /// As read_recipe, from text. `source` names it in errors and, without its folder and ending, is the default name.
 Recipe parse_recipe(std::string_view text, const std::string& source);
@@ -85,6 +94,7 @@ bool is_quantizable(const TensorShape& tensor) noexcept;
 struct TypeChoice {
   TensorType type;
   std::string reason;  // "scheme", "rule blk.0.*", "scheme; fallback: 576 columns are no multiple of 256", "kept: ..."
+  int64_t outliers = 0;  // channels beside it in f16; 0 for types that are not block-quantized
 };
 
 /// Types of all tensors, in their order. A type whose block does not divide the columns falls back as in llama.cpp

@@ -89,13 +89,14 @@ void TensorRounder::load_statistics(const GgufTensor& tensor, const TensorScales
   calibration->release(tensor.name);
 }
 
-Rounded TensorRounder::round(const GgufTensor& tensor, TensorType type) {
+// Loads, folds, and says how to round.
+RoundingSettings TensorRounder::prepare(const GgufTensor& tensor, TensorType type, RoundingInput* rounding_input) {
+  RoundingInput& job = *rounding_input;
   load(tensor, type);
   const TensorScales* const scales = find_scales(*folds_, tensor.name);
   const int64_t n_rows = tensor.n_dims == 1 ? tensor.view.ne[0] : tensor.view.n_rows();
   const int64_t n_in = tensor.n_dims == 1 ? 1 : tensor.view.ne[0];
   if (scales != nullptr) apply_fold(*scales, weights_.data(), 0, n_rows, n_in);
-  RoundingInput job;
   job.name = tensor.name;
   job.weights = weights_.data();
   job.n_out = tensor.view.n_rows();
@@ -114,7 +115,43 @@ Rounded TensorRounder::round(const GgufTensor& tensor, TensorType type) {
       settings.method = RoundingMethod::search;  // an embedding multiplies nothing: there is nothing to fall back from
     }
   }
+  return settings;
+}
+
+Rounded TensorRounder::round(const GgufTensor& tensor, TensorType type) {
+  RoundingInput job;
+  const RoundingSettings settings = prepare(tensor, type, &job);
   return rounder_.round(job, settings, task_);
+}
+
+Rounded TensorRounder::round_with_branch(const GgufTensor& tensor, TensorType type, int64_t k, OutlierBranch* branch) {
+  RoundingInput job;
+  const RoundingSettings settings = prepare(tensor, type, &job);
+  Rounded rounded;
+  const auto round = [&](const float* weights, std::span<const float> importance, std::span<const int32_t> cleared) {
+    RoundingInput part = job;
+    part.weights = weights;
+    part.importance = importance;
+    RoundingSettings how = settings;
+    SecondMoment moment;
+    std::vector<float> heldout(job.heldout.rows, job.heldout.rows + job.heldout.n_rows * job.heldout.n_in);
+    if (cleared.empty()) how.method = RoundingMethod::search;
+    if (!cleared.empty() && job.second_moment != nullptr) {
+      moment = *job.second_moment;
+      clear_second_moment(cleared, moment.values.data(), moment.n_in);
+      part.second_moment = &moment;
+      part.input_name = {};  // its factors are of no other matrix
+    }
+    // The branch makes up for what the rest has at these channels.
+    clear_channels(cleared, heldout.data(), job.heldout.n_rows, job.heldout.n_in);
+    part.heldout.rows = heldout.data();
+    rounded = rounder_.round(part, how, task_);
+    return std::move(rounded.bytes);
+  };
+  BranchedTensor result = round_with_outliers({job.weights, job.n_out, job.n_in, type, job.importance}, k, round);
+  rounded.bytes = std::move(result.rest);
+  *branch = std::move(result.branch);
+  return rounded;
 }
 
 }  // namespace thimble

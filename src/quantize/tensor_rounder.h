@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/ops.h"
+#include "quantize/outlier_branch.h"
 #include "quantize/quantize.h"
 #include "quantize/rounding.h"
 
@@ -24,12 +25,17 @@ class TensorRounder {
   /// Errors: corrupt (NaN, infinity), unsupported (out of range), as Rounder::round and Calibration::second_moment.
   Rounded round(const GgufTensor& tensor, TensorType type);
 
+  /// The same with an outlier branch of k > 0 channels of a matrix: the result is that of the rest. Channels are chosen
+  /// by plain search; second-order methods do not see them. Losses are those of the matrix without these channels.
+  Rounded round_with_branch(const GgufTensor& tensor, TensorType type, int64_t k, OutlierBranch* branch);
+
   /// Mean squares of the input of a tensor, as they were measured; empty when nothing is known. Errors:
   /// invalid_argument when they do not fit the tensor.
   std::span<const float> importance(const GgufTensor& tensor) const;
 
  private:
   void load(const GgufTensor& tensor, TensorType type);
+  RoundingSettings prepare(const GgufTensor& tensor, TensorType type, RoundingInput* job);
   void load_statistics(const GgufTensor& tensor, const TensorScales* scales);
 
   const GgufFile* input_;
