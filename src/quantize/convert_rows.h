@@ -25,7 +25,7 @@ struct RowConversion {
   TensorView view;
   TensorType to = TensorType::f32;
   std::span<const float> importance = {};  // [ne[0]] or [ne[2] * ne[0]], or empty
-  std::optional<TensorType> range = {};  // type whose range values must fit, when it is not `to`
+  std::optional<TensorType> range = {};    // type whose range values must fit, when it is not `to`
 };
 
 class RowConverter {

@@ -11,7 +11,8 @@ namespace thimble::testing_squeeze {
 /// A candidate whose item i of the one task "t" scores scores[i] (0 or 1); items are clusters of their own.
 inline Candidate candidate(const std::string& name, uint64_t bytes, const std::vector<double>& scores) {
   Candidate c;
-  c.recipe = {name, "q4_k_m", {}};
+  c.recipe.name = name;
+  c.recipe.scheme = "q4_k_m";
   c.file_bytes = bytes;
   c.bits_per_weight = 4.9;
   c.body_bits_per_weight = 4.5;
