@@ -52,10 +52,10 @@ char32_t fold_case(char32_t c) noexcept {
   return c;
 }
 
-std::u32string normalise(std::string_view text) {
+std::u32string normalise(std::u32string_view text) {
   std::u32string out;
   bool pending_space = false;
-  for (const char32_t c : code_points(text)) {
+  for (const char32_t c : text) {
     if (is_python_space(c)) {
       pending_space = !out.empty();
       continue;
@@ -65,6 +65,10 @@ std::u32string normalise(std::string_view text) {
     out.push_back(fold_case(c));
   }
   return out;
+}
+
+std::u32string normalise(std::string_view text) {
+  return normalise(std::u32string_view(code_points(text)));
 }
 
 }  // namespace thimble

@@ -18,5 +18,6 @@ char32_t fold_case(char32_t c) noexcept;
 
 /// `text` with folded case, runs of white space as one space, none at the ends.
 std::u32string normalise(std::string_view text);
+std::u32string normalise(std::u32string_view text);
 
 }  // namespace thimble

@@ -1,10 +1,13 @@
 #include "eval/metrics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "eval/code_points.h"
+#include "eval/numbers.h"
+#include "text/unicode.h"
 
 namespace thimble {
 
@@ -35,6 +38,40 @@ std::u32string comparable(std::string_view text) {
   return out;
 }
 
+bool is_digit(char32_t c) noexcept {
+  return c >= U'0' && c <= U'9';
+}
+
+// Letters of scripts that put spaces between words: before Thai. Hangul and Han compounds have no marked beginnings.
+bool is_spaced_letter(char32_t c) noexcept {
+  return c < 0x0E00 && char_class(c) == CharClass::letter;
+}
+
+// Whether `fact` at text[at] starts inside a word or number.
+bool starts_inside(std::u32string_view text, size_t at, char32_t first) noexcept {
+  if (at == 0) return false;
+  const char32_t before = text[at - 1];
+  const char32_t earlier = at > 1 ? text[at - 2] : U' ';
+  if (is_spaced_letter(first)) return is_spaced_letter(before);
+  if (!is_digit(first)) return false;
+  const bool negative = before == U'-' && !is_digit(earlier) && char_class(earlier) != CharClass::letter;
+  return is_digit(before) || (before == U'.' && is_digit(earlier)) || negative;
+}
+
+bool ends_inside(std::u32string_view text, size_t end, char32_t last) noexcept {
+  if (!is_digit(last) || end == text.size()) return false;
+  return is_digit(text[end]) || (text[end] == U'.' && end + 1 < text.size() && is_digit(text[end + 1]));
+}
+
+// Both normalised.
+bool states(std::u32string_view text, std::u32string_view fact) {
+  if (fact.empty()) return true;
+  for (size_t at = text.find(fact); at != std::u32string_view::npos; at = text.find(fact, at + 1)) {
+    if (!starts_inside(text, at, fact.front()) && !ends_inside(text, at + fact.size(), fact.back())) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 double edit_similarity(std::string_view hypothesis, std::span<const std::string> references) {
@@ -58,13 +95,26 @@ double exact_match(std::string_view hypothesis, std::span<const std::string> ref
 
 double fact_recall(std::string_view hypothesis, std::span<const std::vector<std::string>> facts) {
   if (facts.empty()) return 1.0;
-  const std::u32string h = normalise(hypothesis);
+  const std::u32string h = normalise_numbers(hypothesis);
   size_t found = 0;
   for (const std::vector<std::string>& alternatives : facts) {
     found += std::any_of(alternatives.begin(), alternatives.end(),
-                         [&](const std::string& fact) { return h.find(normalise(fact)) != std::u32string::npos; });
+                         [&](const std::string& fact) { return states(h, normalise_numbers(fact)); });
   }
   return static_cast<double>(found) / static_cast<double>(facts.size());
+}
+
+double length_ratio(std::string_view hypothesis, std::span<const std::string> references) {
+  const auto length = [](std::string_view text) {
+    return static_cast<double>(code_points(strip_unicode(text)).size());
+  };
+  const double h = length(hypothesis);
+  double nearest = 0.0;
+  for (const std::string& reference : references) {
+    const double r = length(reference);
+    if (nearest == 0.0 || std::abs(r - h) < std::abs(nearest - h)) nearest = r;
+  }
+  return h / std::max(nearest, 1.0);
 }
 
 }  // namespace thimble

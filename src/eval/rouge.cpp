@@ -55,18 +55,24 @@ std::map<Words, int64_t> ngrams(const Words& words, size_t n) {
   return out;
 }
 
-// Lengths of the longest common subsequences of all prefixes: table[i][j] of a[0..i) and b[0..j).
+// Longest common subsequence of a and b. Kept of its table are two rows and one bit per cell: the whole table of a long
+// answer and a long reference would take gigabytes.
 class CommonSubsequence {
  public:
-  CommonSubsequence(const Words& a, const Words& b) : a_(&a), b_(&b), lengths_((a.size() + 1) * (b.size() + 1), 0) {
+  CommonSubsequence(const Words& a, const Words& b, bool with_path)
+      : a_(&a), b_(&b), row_(b.size() + 1, 0), left_is_longer_(with_path ? (a.size() + 1) * (b.size() + 1) : 0) {
     for (size_t i = 1; i <= a.size(); ++i) {
+      uint32_t diagonal = 0;  // of the row above
       for (size_t j = 1; j <= b.size(); ++j) {
-        at(i, j) = a[i - 1] == b[j - 1] ? at(i - 1, j - 1) + 1 : std::max(at(i - 1, j), at(i, j - 1));
+        const uint32_t above = row_[j];
+        if (with_path) left_is_longer_[cell(i, j)] = row_[j - 1] > above;
+        row_[j] = a[i - 1] == b[j - 1] ? diagonal + 1 : std::max(above, row_[j - 1]);
+        diagonal = above;
       }
     }
   }
 
-  uint32_t length() const noexcept { return lengths_.back(); }
+  uint32_t length() const noexcept { return row_.back(); }
 
   // Marks the words of `a` on one longest subsequence: the one that rouge_score finds, by its tie rule.
   void mark(std::vector<bool>& used) const noexcept {
@@ -74,7 +80,7 @@ class CommonSubsequence {
       if ((*a_)[i - 1] == (*b_)[j - 1]) {
         used[i - 1] = true;
         --i, --j;
-      } else if (at(i, j - 1) > at(i - 1, j)) {
+      } else if (left_is_longer_[cell(i, j)]) {
         --j;
       } else {
         --i;
@@ -83,12 +89,12 @@ class CommonSubsequence {
   }
 
  private:
-  uint32_t& at(size_t i, size_t j) noexcept { return lengths_[i * (b_->size() + 1) + j]; }
-  uint32_t at(size_t i, size_t j) const noexcept { return lengths_[i * (b_->size() + 1) + j]; }
+  size_t cell(size_t i, size_t j) const noexcept { return i * (b_->size() + 1) + j; }
 
   const Words* a_;
   const Words* b_;
-  std::vector<uint32_t> lengths_;
+  std::vector<uint32_t> row_;         // lengths for a[0..i) and b[0..j), of the last i
+  std::vector<bool> left_is_longer_;  // [a.size() + 1, b.size() + 1]
 };
 
 std::vector<Words> sentences_of(std::string_view text, Stemming stemming) {
@@ -134,7 +140,7 @@ RougeScore rouge_n(std::string_view hypothesis, std::string_view reference, int 
 RougeScore rouge_l(std::string_view hypothesis, std::string_view reference, Stemming stemming) {
   const Words h = words_of(hypothesis, stemming);
   const Words r = words_of(reference, stemming);
-  return score(CommonSubsequence(r, h).length(), h.size(), r.size());
+  return score(CommonSubsequence(r, h, false).length(), h.size(), r.size());
 }
 
 RougeScore rouge_lsum(std::string_view hypothesis, std::string_view reference, Stemming stemming) {
@@ -145,7 +151,7 @@ RougeScore rouge_lsum(std::string_view hypothesis, std::string_view reference, S
   int64_t hits = 0;
   for (const Words& sentence : r) {
     std::vector<bool> used(sentence.size(), false);
-    for (const Words& candidate : h) CommonSubsequence(sentence, candidate).mark(used);
+    for (const Words& candidate : h) CommonSubsequence(sentence, candidate, true).mark(used);
     for (size_t i = 0; i < sentence.size(); ++i) {
       if (!used[i]) continue;
       int64_t& in_hypothesis = left_in_hypothesis[sentence[i]];

@@ -4,7 +4,6 @@
 #include "eval/task.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <unordered_set>
 
@@ -12,6 +11,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "eval/score.h"
 #include "text/unicode.h"
 
 namespace thimble {
@@ -23,7 +23,6 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
 constexpr int64_t kMaxGeneratedTokens = 65536;
 constexpr std::string_view kTaskSuffix = ".task.json";
-constexpr std::array kMetrics = {Metric::exact, Metric::chrf2, Metric::fact_recall, Metric::edit_similarity};
 
 [[noreturn]] void fail_item(const std::string& source, std::string_view key, const Json& found,
                             std::string_view expected) {
@@ -31,11 +30,8 @@ constexpr std::array kMetrics = {Metric::exact, Metric::chrf2, Metric::fact_reca
 }
 
 Metric metric_from_name(const std::string& source, std::string_view key, const std::string& name) {
-  for (const Metric m : kMetrics) {
-    if (metric_name(m) == name) return m;
-  }
-  fail(ErrorCode::corrupt, "{}: key '{}': found metric '{}', expected exact, chrf2, fact_recall or edit_similarity",
-       source, key, name);
+  if (const MetricRow* row = find_metric(name); row != nullptr) return row->metric;
+  fail(ErrorCode::corrupt, "{}: key '{}': found metric '{}', expected one of {}", source, key, name, metric_names());
 }
 
 // A list of non-empty strings; `value` may itself be empty.
@@ -97,7 +93,7 @@ TaskItem read_item(const TaskSet& task, std::string_view line, const std::string
   if (object.has("refs")) item.refs = read_strings(source, "refs", object.at("refs"));
   if (object.has("facts")) item.facts = read_facts(source, object.at("facts"));
   for (const Metric m : task.metrics) {
-    if (m != Metric::fact_recall && item.refs.empty()) {
+    if (metric_row(m).needs == Needs::refs && item.refs.empty()) {
       fail(ErrorCode::corrupt, "{}: key 'refs' is missing or empty, expected a reference: metric {} compares with it",
            source, metric_name(m));
     }
@@ -158,24 +154,6 @@ void read_metrics(TaskSet& task, const Json& value, const std::string& source) {
 }
 
 }  // namespace
-
-std::string_view metric_name(Metric m) noexcept {
-  switch (m) {
-    case Metric::exact:
-      return "exact";
-    case Metric::chrf2:
-      return "chrf2";
-    case Metric::fact_recall:
-      return "fact_recall";
-    case Metric::edit_similarity:
-      return "edit_similarity";
-  }
-  return "unknown";
-}
-
-double metric_scale(Metric m) noexcept {
-  return m == Metric::chrf2 ? 100.0 : 1.0;
-}
 
 TaskSet read_task(const std::string& task_json_path) {
   const Json json = read_json_file(task_json_path, kMaxTaskJsonBytes);

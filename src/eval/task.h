@@ -6,13 +6,40 @@
 #include <string>
 #include <vector>
 
+#include "eval/format_rules.h"
+#include "eval/line_items.h"
 #include "text/chat_template.h"
 
 namespace thimble {
 
-enum class Metric { exact, chrf2, fact_recall, edit_similarity };
+/// What is known of each is in its row of the table in score.cpp.
+enum class Metric {
+  exact,
+  chrf2,
+  fact_recall,
+  edit_similarity,
+  chrf2pp,
+  bleu,
+  bleu_intl,
+  bleu_zh,
+  rouge1,
+  rouge2,
+  rouge_l,
+  rouge_lsum,
+  rouge1_stem,
+  rouge2_stem,
+  rouge_l_stem,
+  rouge_lsum_stem,
+  identifier_recall,
+  items,
+  items_exact,
+  format,
+  degeneration,
+  length_ratio,
+};
+constexpr size_t kMetricCount = static_cast<size_t>(Metric::length_ratio) + 1;
 std::string_view metric_name(Metric m) noexcept;
-/// Largest value: 100 for chrf2, 1 for the shares. `value * 100 / metric_scale(m)` is a score in points.
+/// Largest value: 100 for chrF, BLEU and items, 1 for the shares. `value * 100 / metric_scale(m)` is a score in points.
 double metric_scale(Metric m) noexcept;
 
 struct TaskItem {
@@ -21,6 +48,8 @@ struct TaskItem {
   std::vector<ChatMessage> messages;
   std::vector<std::string> refs;
   std::vector<std::vector<std::string>> facts;  // alternatives of each fact
+  std::vector<LineItem> items{};                // what each line of the answer should be
+  int64_t line = 0;                             // in the data file, from 1
 };
 
 struct TaskSet {
@@ -31,6 +60,7 @@ struct TaskSet {
   std::vector<std::string> stop;       // texts that end the answer
   Metric primary = Metric::chrf2;
   std::vector<Metric> metrics;  // all to be reported, primary first
+  FormatRules format;           // what Metric::format checks
   std::vector<TaskItem> items;
   std::string data_hash;  // content_hash of the JSONL, part of journal keys
 };

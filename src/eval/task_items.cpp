@@ -1,4 +1,4 @@
-// The loop over the items of a task: journal, worker threads, scores. Knows nothing of models.
+// The loop over the items of a task: journal, worker threads. Knows nothing of models.
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -6,8 +6,6 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "eval/chrf.h"
-#include "eval/metrics.h"
 #include "eval/task_run.h"
 
 namespace thimble {
@@ -118,27 +116,6 @@ std::vector<double> TaskResult::points() const {
 std::vector<std::string> TaskResult::clusters() const {
   std::vector<std::string> out;
   for (const ItemResult& item : items) out.push_back(item.cluster);
-  return out;
-}
-
-ItemResult score_item(const TaskSet& task, const TaskItem& item, std::string answer, bool truncated) {
-  ItemResult out{item.id, item.cluster, std::move(answer), truncated, {}};
-  for (const Metric m : task.metrics) {
-    switch (m) {
-      case Metric::exact:
-        out.scores[m] = exact_match(out.answer, item.refs);
-        break;
-      case Metric::chrf2:
-        out.scores[m] = chrf(out.answer, item.refs, ChrfWords::none);
-        break;
-      case Metric::fact_recall:
-        out.scores[m] = fact_recall(out.answer, item.facts);
-        break;
-      case Metric::edit_similarity:
-        out.scores[m] = edit_similarity(out.answer, item.refs);
-        break;
-    }
-  }
   return out;
 }
 

@@ -149,8 +149,8 @@ TEST_F(TaskFiles, BadSettings) {
   const auto task = [&](const std::string& rest) {
     write("t.task.json", R"({"task": "t", "data": "t.jsonl", )" + rest + "}");
   };
-  task(R"("metrics": {"primary": "bleu"})");
-  expect_error(ErrorCode::corrupt, {"'primary'", "'bleu'", "chrf2"});
+  task(R"("metrics": {"primary": "blue"})");
+  expect_error(ErrorCode::corrupt, {"'primary'", "'blue'", "chrf2"});
   task(R"("metrics": {"primary": "exact"}, "gen": {"max_tokens": 0})");
   expect_error(ErrorCode::corrupt, {"'max_tokens'", "from 1 to"});
   task(R"("metrics": {"primary": "exact"}, "gen": {"temperature": 0.7})");
