@@ -98,6 +98,25 @@ void ForwardPass::attend(const ops::KvLayer& kv, Part part, int64_t pos0) noexce
   ops::attention(backend_, shape, q + skipped * c.n_embd_q(), kv, out, s.attention);
 }
 
+// One query of each sequence; the rows of s.rotations are theirs.
+void ForwardPass::attend_each(int64_t layer, std::span<const int64_t> positions,
+                              std::span<KvCache* const> caches) noexcept {
+  const ModelConfig& c = model_->config_;
+  ForwardScratch& s = *scratch_;
+  const auto n = static_cast<int64_t>(positions.size());
+  ops::rope(backend_, s.rope, s.rotations, s.q.data(), n, c.n_head, c.head_dim);
+  ops::rope(backend_, s.rope, s.rotations, s.k.data(), n, c.n_head_kv, c.head_dim);
+  for (int64_t i = 0; i < n; ++i) {
+    const ops::KvLayer& kv = caches[static_cast<size_t>(i)]->layer(layer);
+    const int64_t position = positions[static_cast<size_t>(i)];
+    ops::store_kv(backend_, kv, s.k.data() + i * c.n_embd_kv(), s.v.data() + i * c.n_embd_kv(), 1, c.n_head_kv,
+                  c.head_dim, position);
+    const ops::AttentionShape shape = {1, c.n_head, c.n_head_kv, c.head_dim, position, c.sliding_window};
+    float* const out = s.attended.data() + i * c.n_embd_q();
+    ops::attention(backend_, shape, s.q.data() + i * c.n_embd_q(), kv, out, s.attention);
+  }
+}
+
 // The first n rows of s.attended, added to x.
 void ForwardPass::project_attended(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept {
   const ModelConfig& c = model_->config_;
@@ -166,6 +185,23 @@ std::span<const float> ForwardPass::run(std::span<const int32_t> tokens, int64_t
   layers(tokens, pos0, cache, n_last);
   if (n_last == 0) return {};
   return head(scratch_->x.data() + (n - n_last) * model_->config_.n_embd, n_last);
+}
+
+std::span<const float> ForwardPass::run_each(std::span<const int32_t> tokens, std::span<const int64_t> positions,
+                                             std::span<KvCache* const> caches) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  grow_logits(n);
+  float* const x = scratch_->x.data();
+  embed(tokens, x);
+  scratch_->rotations.fill(backend_, scratch_->rope, positions);
+  for (size_t i = 0; i < model_->layers_.size(); ++i) {
+    const LayerWeights& w = model_->layers_[i];
+    project_qkv(w, x, n, nullptr);
+    attend_each(static_cast<int64_t>(i), positions, caches);
+    project_attended(w, x, n, nullptr);
+    ffn_block(w, x, n, nullptr);
+  }
+  return head(x, n);
 }
 
 void ForwardPass::embed(std::span<const int32_t> tokens, float* x) noexcept {

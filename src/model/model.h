@@ -126,6 +126,14 @@ class ForwardPass {
   /// Errors: resource_exhausted (`all` only; nothing was computed).
   std::span<const float> run(std::span<const int32_t> tokens, int64_t pos0, KvCache& cache, LogitsFor logits_for);
 
+  /// One token each of several sequences: tokens[i] at positions[i] of caches[i], all three 1 .. n_batch long, no cache
+  /// twice and none longer than this object's n_ctx. Weights are read once for all of them. Returns logits
+  /// [n, n_vocab], bit for bit those of run() for each alone (kernels and attention do not depend on the number of
+  /// rows); valid until the next call. Allocates only for the logits of a larger n than before. Errors:
+  /// resource_exhausted (nothing was computed).
+  std::span<const float> run_each(std::span<const int32_t> tokens, std::span<const int64_t> positions,
+                                  std::span<KvCache* const> caches);
+
   // The model one layer at a time over a residual stream x [n, n_embd] of the caller's, so that a layer sees all data
   // before the next one is touched: embed(), run_layer(0) .. run_layer(n_layer - 1), then head() or
   // show_output_input(). n is at most n_batch. The numbers are those of run().
@@ -150,6 +158,7 @@ class ForwardPass {
   };
   void project_qkv(const LayerWeights& w, const float* x, int64_t n, const InputTap* tap) noexcept;
   void attend(const ops::KvLayer& kv, Part part, int64_t pos0) noexcept;
+  void attend_each(int64_t layer, std::span<const int64_t> positions, std::span<KvCache* const> caches) noexcept;
   void project_attended(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept;
   void attention_block(size_t layer_index, int64_t n, int64_t n_out, int64_t pos0, KvCache& cache) noexcept;
   void ffn_block(const LayerWeights& w, float* x, int64_t n, const InputTap* tap) noexcept;

@@ -149,10 +149,14 @@ class RopeTable {
   RopeTable(int64_t max_tokens, int64_t n_rot);
   /// Positions pos0 .. pos0 + n_tokens - 1.
   void fill(const Backend& backend, const RopeParams& params, int64_t n_tokens, int64_t pos0) noexcept;
+  /// Any positions, one of each token: the same values as fill() gives for them.
+  void fill(const Backend& backend, const RopeParams& params, std::span<const int64_t> positions) noexcept;
   /// cosine, sine of each pair [n_rot / 2] at token `t` of the chunk.
   const float* row(int64_t t) const noexcept { return values_.data() + t * n_rot_; }
 
  private:
+  template <typename PositionOf>
+  void fill_rows(const Backend& backend, const RopeParams& params, int64_t n_tokens, PositionOf position_of) noexcept;
   int64_t n_rot_ = 0;
   AlignedBuffer<float> values_;  // [max_tokens, n_rot / 2, 2]
 };

@@ -57,7 +57,9 @@ RopeTable::RopeTable(int64_t max_tokens, int64_t n_rot)
     : n_rot_(n_rot), values_(static_cast<size_t>(max_tokens) * static_cast<size_t>(n_rot)) {}
 
 // Angles are computed in double: a float angle at position 30,000 is off by 2e-3 radians.
-void RopeTable::fill(const Backend& backend, const RopeParams& params, int64_t n_tokens, int64_t pos0) noexcept {
+template <typename PositionOf>
+void RopeTable::fill_rows(const Backend& backend, const RopeParams& params, int64_t n_tokens,
+                          PositionOf position_of) noexcept {
   const double base_log = std::log(static_cast<double>(params.freq_base));
   float* const values = values_.data();
   // A pair costs about 40 ns.
@@ -67,12 +69,21 @@ void RopeTable::fill(const Backend& backend, const RopeParams& params, int64_t n
       double frequency = std::exp(exponent * base_log) * static_cast<double>(params.freq_scale);
       if (params.factors != nullptr) frequency /= static_cast<double>(params.factors[i]);
       for (int64_t t = begin; t < end; ++t) {
-        const double angle = static_cast<double>(pos0 + t) * frequency;
+        const double angle = static_cast<double>(position_of(t)) * frequency;
         values[t * n_rot_ + 2 * i] = static_cast<float>(std::cos(angle));
         values[t * n_rot_ + 2 * i + 1] = static_cast<float>(std::sin(angle));
       }
     }
   });
+}
+
+void RopeTable::fill(const Backend& backend, const RopeParams& params, int64_t n_tokens, int64_t pos0) noexcept {
+  fill_rows(backend, params, n_tokens, [pos0](int64_t t) { return pos0 + t; });
+}
+
+void RopeTable::fill(const Backend& backend, const RopeParams& params, std::span<const int64_t> positions) noexcept {
+  const auto position_of = [positions](int64_t t) { return positions[static_cast<size_t>(t)]; };
+  fill_rows(backend, params, static_cast<int64_t>(positions.size()), position_of);
 }
 
 namespace {

@@ -102,6 +102,10 @@ class Session {
   void score(std::span<const TokenId> tokens, FunctionRef<void(int64_t, std::span<const float>)> sink,
              const Task& task = {});
 
+  /// As feed(), with sink(i, logits [n_vocab] after tokens[i]) for each token. Errors: as score().
+  void feed_and_score(std::span<const TokenId> tokens, FunctionRef<void(int64_t, std::span<const float>)> sink,
+                      const Task& task = {});
+
   /// Stops feed/next from another thread within one token or one prefill chunk (error `cancelled`).
   void cancel() noexcept { cancel_.cancel(); }
   void clear_cancel() noexcept { cancel_.reset(); }
@@ -110,6 +114,7 @@ class Session {
   void set_sampling(const SamplingParams& params);
 
  private:
+  friend class DecodeGroup;
   void check_tokens(std::span<const TokenId> tokens, size_t kept) const;
   void check_cancelled(const Task& task) const;
   void compute(size_t keep, const Task& task);

@@ -116,23 +116,31 @@ void Session::score(std::span<const TokenId> tokens, FunctionRef<void(int64_t, s
                     const Task& task) {
   check_tokens(tokens, 0);
   reset();
+  feed_and_score(tokens, sink, task);
+}
+
+void Session::feed_and_score(std::span<const TokenId> tokens, FunctionRef<void(int64_t, std::span<const float>)> sink,
+                             const Task& task) {
+  check_tokens(tokens, tokens_.size());
+  compute(tokens_.size(), task);  // what next() may have left
   // At most 64 MiB of logits at a time: a vocabulary of 150,000 would want 150 MB for 256 tokens.
   constexpr int64_t kMaxLogits = int64_t{16} << 20;
   const auto n_vocab = static_cast<size_t>(engine_->config().n_vocab);
   const int64_t step = std::clamp<int64_t>(kMaxLogits / engine_->config().n_vocab, 1, forward_.n_batch());
   const auto total = static_cast<int64_t>(tokens.size());
-  while (n_computed_ < total) {
+  for (int64_t done = 0; done < total;) {
     check_cancelled(task);
-    const int64_t n = std::min(step, total - n_computed_);
-    const auto chunk = tokens.subspan(static_cast<size_t>(n_computed_), static_cast<size_t>(n));
+    const int64_t n = std::min(step, total - done);
+    const auto chunk = tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n));
     const auto logits = forward_.run(chunk, n_computed_, cache_, LogitsFor::all);
     for (int64_t i = 0; i < n; ++i) {
-      sink(n_computed_ + i, logits.subspan(static_cast<size_t>(i) * n_vocab, n_vocab));
+      sink(done + i, logits.subspan(static_cast<size_t>(i) * n_vocab, n_vocab));
     }
     tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
     n_computed_ += n;
+    done += n;
     logits_.assign(logits.end() - static_cast<std::ptrdiff_t>(n_vocab), logits.end());
-    task.report(static_cast<uint64_t>(n_computed_), static_cast<uint64_t>(total), "score");
+    task.report(static_cast<uint64_t>(done), static_cast<uint64_t>(total), "score");
   }
 }
 
