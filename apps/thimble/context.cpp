@@ -6,8 +6,10 @@
 
 #include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "base/cpu_topology.h"
+#include "base/time_left.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -25,14 +27,14 @@ class ProgressPrinter {
 
   void update(uint64_t done, uint64_t total, std::string_view label) {
     const Clock::time_point now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double share = total == 0 ? 0.0 : static_cast<double>(done) / static_cast<double>(total);
     const auto pause = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
+    const std::optional<double> estimate = left_.update(seconds, share);
     if (drawn_ ? now - last_ < pause : now - start_ < std::chrono::milliseconds(500)) return;
     last_ = now;
     drawn_ = true;
-    const double seconds = std::chrono::duration<double>(now - start_).count();
-    const double share = total == 0 ? 0.0 : static_cast<double>(done) / static_cast<double>(total);
-    const std::string left =
-        share > 0.02 ? fmt::format(", {:.0f} s left", seconds * (1.0 - share) / share) : std::string();
+    const std::string left = estimate ? fmt::format(", {} left", format_duration(*estimate)) : std::string();
     const std::string amount = total == 0 ? fmt::format("{}", done) : fmt::format("{:3.0f} %", 100.0 * share);
     if (terminal_) {
       constexpr int kWidth = 24;
@@ -49,6 +51,7 @@ class ProgressPrinter {
  private:
   bool terminal_;
   bool drawn_ = false;
+  TimeLeft left_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_ = start_;
 };

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <cstring>
+
 namespace thimble {
 
 namespace {
@@ -34,6 +36,14 @@ std::string ContentHasher::hash() const {
 
 std::string content_hash(std::span<const std::byte> bytes) {
   return hex(XXH3_128bits(bytes.data(), bytes.size()));
+}
+
+ContentDigest content_digest(std::span<const std::byte> bytes) noexcept {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
+  ContentDigest out;
+  std::memcpy(out.data(), canonical.digest, out.size());
+  return out;
 }
 
 std::string content_hash(std::string_view text) {

@@ -1,6 +1,7 @@
 // 128-bit content hash (XXH3) as 32 hex digits: identity of files and settings in journals and caches, not security.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -11,6 +12,10 @@ namespace thimble {
 
 std::string content_hash(std::span<const std::byte> bytes);
 std::string content_hash(std::string_view text);
+
+/// The same 128 bits as 16 bytes, most significant first: for binary files.
+using ContentDigest = std::array<std::byte, 16>;
+ContentDigest content_digest(std::span<const std::byte> bytes) noexcept;
 
 /// The same hash over bytes that come in pieces.
 class ContentHasher {

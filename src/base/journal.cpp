@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.h"
@@ -47,7 +48,7 @@ Journal::Journal(const std::string& path) : path_(path) {
 }
 
 Journal::~Journal() {
-  ::close(fd_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 // Reads complete lines; returns the number of bytes they take.
@@ -76,12 +77,25 @@ size_t Journal::size() const {
   return entries_.size();
 }
 
+std::vector<std::string> Journal::keys() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  out.reserve(entries_.size());
+  for (const auto& entry : entries_) out.push_back(entry.first);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 void Journal::append(const std::string& key, const std::string& json) {
   if (!Json::accept(json)) fail(ErrorCode::internal, "{}: value of '{}' is no JSON", path_, key);
   // The value may come with line breaks; dump() has none.
   const std::string value = Json::parse(json).dump();
   const std::string line = fmt::format("{{\"key\":{},\"value\":{}}}\n", Json(key).dump(), value);
   const std::lock_guard lock(mutex_);
+  if (fd_ < 0) {
+    entries_[key] = value;
+    return;
+  }
   const off_t before = ::lseek(fd_, 0, SEEK_END);
   size_t done = 0;
   while (done < line.size()) {

@@ -7,11 +7,14 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 namespace thimble {
 
 class Journal {
  public:
+  /// Keeps its lines in memory only.
+  Journal() = default;
   /// Opens or creates `path` and reads what it holds. Errors: io (unreadable, or in use by another process), not_found,
   /// corrupt (a whole line that is no journal line: the file is something else and must not be appended to).
   explicit Journal(const std::string& path);
@@ -26,6 +29,8 @@ class Journal {
   void append(const std::string& key, const std::string& json);
   /// Number of keys.
   size_t size() const;
+  /// All keys, sorted.
+  std::vector<std::string> keys() const;
 
  private:
   size_t read_lines(std::string_view content);
