@@ -129,6 +129,20 @@ void check_vocabularies(const Engine& model, const Engine& reference) {
        model.config().n_vocab, reference.config().n_vocab, reference.gguf().source());
 }
 
+std::string run_hash(const TextRun& r) {
+  const Json parts = {r.model_key, r.reference_key, r.text_hash, r.n_ctx, static_cast<int>(r.kv)};
+  return content_hash(parts.dump());
+}
+
+std::string chunk_key(const TextRun& run, size_t chunk) {
+  return fmt::format("fidelity/{}/{}", chunk, run_hash(run));
+}
+
+// Its line comes after those of all chunks and says how many they are.
+std::string chunk_count_key(const TextRun& run) {
+  return fmt::format("fidelity/chunks/{}", run_hash(run));
+}
+
 // One sweep over the chunks for all models.
 class Sweep {
  public:
@@ -147,16 +161,18 @@ class Sweep {
 
   std::vector<FidelityResult> run() {
     for (size_t c = 0; c < chunks_.tokens.size(); ++c) run_chunk(c);
+    for (size_t m = 0; settings_.journal != nullptr && m < models_.size(); ++m) {
+      const std::string key = chunk_count_key(text_run(m));
+      if (!settings_.journal->find(key)) settings_.journal->append(key, Json(chunks_.tokens.size()).dump());
+    }
     std::vector<FidelityResult> out;
     for (const std::vector<ChunkScore>& s : scores_) out.push_back(summarise(s));
     return out;
   }
 
  private:
-  std::string key(size_t model, size_t chunk) const {
-    const Json parts = {models_[model].key, settings_.reference_key, text_hash_, settings_.n_ctx,
-                        static_cast<int>(settings_.kv)};
-    return fmt::format("fidelity/{}/{}", chunk, content_hash(parts.dump()));
+  TextRun text_run(size_t model) const {
+    return {models_[model].key, settings_.reference_key, text_hash_, settings_.n_ctx, settings_.kv};
   }
 
   // Sessions are made when first needed: a resumed run may not need the reference at all.
@@ -175,7 +191,7 @@ class Sweep {
     const std::vector<TokenId>& tokens = chunks_.tokens[c];
     for (size_t m = 0; m < models_.size(); ++m) {
       task_.check("fidelity");
-      const std::string k = key(m, c);
+      const std::string k = chunk_key(text_run(m), c);
       const std::optional<std::string> known = settings_.journal ? settings_.journal->find(k) : std::nullopt;
       if (known) {
         scores_[m].push_back(chunk_from_json(*known, k));
@@ -223,6 +239,36 @@ std::vector<TokenId> tokenize_for_chunks(const Tokenizer& tokenizer, const std::
   return tokens;
 }
 
+DivergenceResult divergence_of(std::vector<float> kl) {
+  double sum = 0;
+  for (const float v : kl) sum += v;
+  std::sort(kl.begin(), kl.end());
+  DivergenceResult d;
+  d.mean_kl = sum / static_cast<double>(kl.size());
+  d.median_kl = quantile(kl, 0.5);
+  d.p99_kl = quantile(kl, 0.99);
+  d.max_kl = kl.back();
+  return d;
+}
+
+std::optional<FidelityResult> text_from_journal(const TextRun& run, const Journal& journal) {
+  const std::optional<std::string> count = journal.find(chunk_count_key(run));
+  if (!count) return std::nullopt;
+  const std::string source = "journal entry " + chunk_count_key(run);
+  const Json n = parse_json(*count, source);
+  if (!n.is_number_unsigned() || n.get<uint64_t>() == 0) {
+    fail(ErrorCode::corrupt, "{}: found {}, expected a number of chunks", source, describe_json(n));
+  }
+  std::vector<ChunkScore> chunks;
+  for (size_t c = 0; c < n.get<uint64_t>(); ++c) {
+    const std::string key = chunk_key(run, c);
+    const std::optional<std::string> line = journal.find(key);
+    if (!line) return std::nullopt;
+    chunks.push_back(chunk_from_json(*line, key));
+  }
+  return summarise(chunks);
+}
+
 FidelityResult summarise(std::span<const ChunkScore> chunks) {
   ChunkScore total;
   for (const ChunkScore& c : chunks) {
@@ -244,14 +290,7 @@ FidelityResult summarise(std::span<const ChunkScore> chunks) {
   out.perplexity.n_chunks = static_cast<int64_t>(chunks.size());
   out.perplexity.n_scored = total.n;
   if (total.kl.empty()) return out;
-  double sum = 0;
-  for (const float v : total.kl) sum += v;
-  std::sort(total.kl.begin(), total.kl.end());
-  DivergenceResult d;
-  d.mean_kl = sum / n;
-  d.median_kl = quantile(total.kl, 0.5);
-  d.p99_kl = quantile(total.kl, 0.99);
-  d.max_kl = total.kl.back();
+  DivergenceResult d = divergence_of(std::move(total.kl));
   d.top1_agreement = static_cast<double>(total.same_top) / n;
   d.reference_perplexity = std::exp(total.reference_nll / n);
   out.divergence = d;

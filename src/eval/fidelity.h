@@ -67,6 +67,19 @@ std::vector<FidelityResult> measure_fidelity(std::span<const FidelityModel> mode
                                              const std::shared_ptr<const Engine>& reference, const std::string& text,
                                              const FidelitySettings& settings, const Task& task = {});
 
+/// What decides the journal keys of a text's chunks.
+struct TextRun {
+  std::string model_key, reference_key, text_hash;  // text_hash: content_hash of the text
+  int64_t n_ctx = 512;
+  ops::KvType kv = ops::KvType::f16;
+};
+/// The result from a journal that measure_fidelity has filled to the end, without a model; nothing when it has not.
+/// Errors: corrupt.
+std::optional<FidelityResult> text_from_journal(const TextRun& run, const Journal& journal);
+
+/// Mean, median, 99th percentile and maximum of `kl`, which is not empty; the other members are left alone.
+DivergenceResult divergence_of(std::vector<float> kl);
+
 /// Sums over the scored positions of one chunk: what the journal keeps.
 struct ChunkScore {
   int64_t n = 0;

@@ -1,6 +1,6 @@
 // Runs tasks on an engine greedily, item by item, through an append-only journal so that a killed run resumes.
-// Answers do not depend on the order of items, on the number of workers or on what a killed run had already done: only
-// the prefix that all prompts of the task share is reused, and it is computed in the same pieces for every item.
+// Answers do not depend on the order of items, on the number of workers, on how many items are decoded together or on
+// what a killed run had already done: every logit has the same bits however tokens are dealt to calls.
 #pragma once
 
 #include <functional>
@@ -11,6 +11,7 @@
 
 #include "base/journal.h"
 #include "base/progress.h"
+#include "eval/greedy_decoder.h"
 #include "eval/task.h"
 #include "runtime/engine.h"
 
@@ -36,9 +37,11 @@ struct TaskResult {
 
 struct TaskRunSettings {
   ops::KvType kv = ops::KvType::f16;
-  int64_t n_ctx = 0;           // 0: what the longest item needs
-  std::string model_key;       // identifies model and settings in the journal
-  Journal* journal = nullptr;  // null: nothing is kept
+  int64_t n_ctx = 0;                             // 0: what the longest item needs
+  std::string model_key;                         // identifies model and settings in the journal
+  Journal* journal = nullptr;                    // null: nothing is kept
+  size_t n_batch = 0;                            // items decoded together by each engine; 0: what pays
+  std::optional<std::vector<size_t>> only = {};  // items to answer and score, ascending; nothing: all
 };
 
 /// Generates (or takes from `journal`) an answer to every item and scores it. `model_key` identifies model and settings
@@ -54,10 +57,18 @@ TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, cons
 /// Scores answers without a model.
 ItemResult score_item(const TaskSet& task, const TaskItem& item, std::string answer, bool truncated);
 
-struct Answer {
-  std::string text;
-  bool truncated = false;
-};
+/// What an answer depends on besides task and item: model, chat template and cache type, as one string.
+std::string answers_run_key(const std::string& model_key, std::string_view chat_template, ops::KvType kv);
+/// Key of an answer in a journal. References and metrics do not count: corrected ones need no new answers.
+std::string answer_key(const TaskSet& task, const TaskItem& item, const std::string& run_key);
+/// Items of `task` (of `only`, where given) that `journal` has no answer to.
+std::vector<size_t> unanswered(const TaskSet& task, const std::string& run_key, const Journal& journal,
+                               const std::optional<std::vector<size_t>>& only = {});
+/// Scores the answers in a journal; no model is needed. Errors: not_found when one is missing, naming the first item;
+/// corrupt.
+TaskResult score_journal(const TaskSet& task, const std::string& run_key, const Journal& journal,
+                         const std::optional<std::vector<size_t>>& only = {});
+
 /// Answers item number `index` of a task; called by one thread at a time.
 using Answerer = std::function<Answer(size_t index)>;
 
@@ -65,5 +76,12 @@ using Answerer = std::function<Answer(size_t index)>;
 /// `run_key` and the item's messages make the journal key.
 TaskResult run_items(const TaskSet& task, std::span<const Answerer> workers, const std::string& run_key,
                      Journal* journal, const Task& progress);
+
+/// Works on items until `take` gives none and hands each answer to `finish`.
+using AnswerWorker = std::function<void(TakeItem take, GreedyDecoder::Finish finish)>;
+/// As run_items, with workers that may hold several items at once; `run_key` goes where TaskRunSettings::model_key
+/// does.
+TaskResult run_items(const TaskSet& task, std::span<const AnswerWorker> workers, const TaskRunSettings& settings,
+                     const std::string& run_key, const Task& progress);
 
 }  // namespace thimble

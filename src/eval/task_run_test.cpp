@@ -25,6 +25,14 @@ TaskSet make_task(size_t n_items) {
   return task;
 }
 
+TaskRunSettings settings_with(Journal* journal, size_t n_batch = 0) {
+  TaskRunSettings s;
+  s.model_key = "m";
+  s.journal = journal;
+  s.n_batch = n_batch;
+  return s;
+}
+
 class TaskRun : public testing::Test {
  protected:
   void SetUp() override {
@@ -122,12 +130,13 @@ TEST_F(TaskRun, EngineAnswersAreTheSameForOneOrSeveralEnginesAndAfterAResumption
   const TaskSet task = make_task(6);
   const auto model = testing_engine::make(1);
   const auto second = testing_engine::make(1);
-  const TaskRunSettings settings{ops::KvType::f16, 0, "m", nullptr};
+  const TaskRunSettings settings = settings_with(nullptr);
   const TaskResult one = run_task(std::span(&model, 1), task, settings);
   const std::vector<std::shared_ptr<const Engine>> both = {model, second};
   const TaskResult two = run_task(both, task, settings);
   Journal journal(journal_path());
-  const TaskRunSettings kept{ops::KvType::f16, 0, "m", &journal};
+  TaskRunSettings kept = settings_with(&journal);
+  kept.n_batch = 1;
   CancelToken cancel;
   Task stops_after_three;
   stops_after_three.cancel = &cancel;
@@ -135,7 +144,8 @@ TEST_F(TaskRun, EngineAnswersAreTheSameForOneOrSeveralEnginesAndAfterAResumption
     if (done == 3) cancel.cancel();
   };
   EXPECT_THROW(run_task(std::span(&model, 1), task, kept, stops_after_three), Error);
-  EXPECT_EQ(journal.size(), 3u);
+  EXPECT_GE(journal.size(), 3u);  // what was finished in the same step is kept as well
+  EXPECT_LT(journal.size(), 6u);
   const TaskResult resumed = run_task(std::span(&second, 1), task, kept);
   ASSERT_EQ(one.items.size(), 6u);
   for (size_t i = 0; i < 6; ++i) {
@@ -144,10 +154,63 @@ TEST_F(TaskRun, EngineAnswersAreTheSameForOneOrSeveralEnginesAndAfterAResumption
   }
 }
 
+TEST_F(TaskRun, AnswersAreTheSameWhateverTheBatch) {
+  TaskSet task = make_task(11);
+  for (size_t i = 0; i < task.items.size(); ++i) {
+    // Prompts and answers of different lengths, so that items leave and join the batch at different steps.
+    task.items[i].messages[0].content += std::string(3 * i % 17, static_cast<char>('a' + i));
+  }
+  task.stop = {"a", "e"};
+  for (const ops::KvType kv : {ops::KvType::f16, ops::KvType::int8}) {
+    const std::vector<std::shared_ptr<const Engine>> engines = {testing_engine::make(3), testing_engine::make(3)};
+    TaskRunSettings alone = settings_with(nullptr, 1);
+    alone.kv = kv;
+    const TaskResult want = run_task(std::span(engines).first(1), task, alone);
+    for (const size_t n_batch : {2u, 3u, 8u, 64u}) {
+      for (const size_t n_engines : {1u, 2u}) {
+        TaskRunSettings s = settings_with(nullptr, n_batch);
+        s.kv = kv;
+        const TaskResult got = run_task(std::span(engines).first(n_engines), task, s);
+        for (size_t i = 0; i < task.items.size(); ++i) {
+          EXPECT_EQ(got.items[i].answer, want.items[i].answer) << "batch " << n_batch << ", item " << i;
+          EXPECT_EQ(got.items[i].truncated, want.items[i].truncated);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(TaskRun, ASelectionAnswersItsItemsAsTheWholeDoesAndScoringNeedsNoModel) {
+  const TaskSet task = make_task(7);
+  const auto model = testing_engine::make(1);
+  const TaskResult whole = run_task(std::span(&model, 1), task, settings_with(nullptr));
+  Journal journal;
+  TaskRunSettings part = settings_with(&journal);
+  part.only = {1, 4, 6};
+  const TaskResult some = run_task(std::span(&model, 1), task, part);
+  ASSERT_EQ(some.items.size(), 3u);
+  EXPECT_EQ(some.items[1].answer, whole.items[4].answer);
+  const std::string key = answers_run_key("m", chat_template_name(model->chat_template()), ops::KvType::f16);
+  EXPECT_EQ(unanswered(task, key, journal), (std::vector<size_t>{0, 2, 3, 5}));
+  const TaskResult scored = score_journal(task, key, journal, part.only);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(scored.items[i].id, some.items[i].id);
+    EXPECT_EQ(scored.items[i].answer, some.items[i].answer);
+    EXPECT_EQ(scored.items[i].scores, some.items[i].scores);
+  }
+  try {
+    (void)score_journal(task, key, journal);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::not_found);
+    EXPECT_NE(std::string(e.what()).find("item-0"), std::string::npos) << e.what();
+  }
+}
+
 TEST_F(TaskRun, AnswersEndAtTheLimitAndAtStopTexts) {
   TaskSet task = make_task(1);
   const auto model = testing_engine::make(1);
-  const TaskRunSettings settings{ops::KvType::f16, 0, "m", nullptr};
+  const TaskRunSettings settings = settings_with(nullptr);
   const ItemResult whole = run_task(std::span(&model, 1), task, settings).items[0];
   ASSERT_GT(whole.answer.size(), 3u) << "the random model says something";
   task.stop = {whole.answer.substr(2, 2)};

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "convert/convert.h"
+#include "eval/engines.h"
 #include "eval/model_hash.h"
 #include "squeeze/candidates.h"
 #include "squeeze/pick.h"
@@ -28,9 +29,6 @@ constexpr int64_t kPlanBatch = 256;  // SessionOptions' default prefill chunk
 constexpr int kPlanThreads = 4;      // big cores of the phones in devices/
 constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 28;
-// Below this size several single-threaded engines beat one engine with several threads: the barriers between the
-// matmuls of a small model cost more than its weights take to read.
-constexpr uint64_t kSmallModelBytes = uint64_t{256} << 20;
 // Models that are held open together while a text chunk goes through all of them.
 constexpr uint64_t kFidelityGroupBytes = uint64_t{1} << 30;
 
@@ -230,16 +228,9 @@ class Squeeze {
   }
 
   std::vector<std::shared_ptr<const Engine>> open_engines(const Candidate& c) const {
-    const bool small = c.file_bytes <= kSmallModelBytes;
     EngineOptions engine_options;
-    engine_options.n_threads = small ? 1 : n_threads_;
-    std::vector<std::shared_ptr<const Engine>> out;
-    out.reserve(static_cast<size_t>(n_threads_));
-    for (int i = 0; i < (small ? n_threads_ : 1); ++i) {
-      out.push_back(Engine::open(c.path, engine_options));
-      engine_options.packed = out.front()->model().packed();
-    }
-    return out;
+    engine_options.n_threads = n_threads_;
+    return open_task_engines(c.path, engine_options);
   }
 
   std::shared_ptr<const Engine> open_engine(const Candidate& c) const {

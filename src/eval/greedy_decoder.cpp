@@ -1,0 +1,96 @@
+// Free slots take new items; all busy slots advance by one step.
+#include "eval/greedy_decoder.h"
+
+#include <algorithm>
+
+namespace thimble {
+
+namespace {
+
+constexpr size_t kMaxBatch = 8;  // docs/EVALUATION.md, "Running", has the figures
+constexpr uint64_t kMaxCacheBytes = uint64_t{1} << 30;
+
+// Where the first of the stop texts begins in `text`, or npos. `from`: nothing before it needs to be looked at.
+size_t find_stop(const std::string& text, const std::vector<std::string>& stops, size_t from) {
+  size_t at = std::string::npos;
+  for (const std::string& stop : stops) {
+    const size_t start = from < stop.size() ? 0 : from - stop.size();
+    at = std::min(at, text.find(stop, start));
+  }
+  return at;
+}
+
+}  // namespace
+
+size_t sensible_batch(const Engine& engine, ops::KvType kv, int64_t n_ctx) noexcept {
+  const uint64_t bytes = std::max<uint64_t>(1, kv_bytes_per_token(engine.config(), kv)) * static_cast<uint64_t>(n_ctx);
+  return std::clamp<size_t>(kMaxCacheBytes / std::max<uint64_t>(bytes, 1), 1, kMaxBatch);
+}
+
+GreedyDecoder::GreedyDecoder(std::shared_ptr<const Engine> engine, const TaskSet& task, const TaskPrompts& prompts,
+                             const SessionOptions& options, size_t n_batch)
+    : engine_(std::move(engine)),
+      task_(task),
+      prompts_(prompts),
+      options_(options),
+      n_batch_(std::max<size_t>(n_batch, 1)),
+      group_(n_batch_) {}
+
+void GreedyDecoder::start(Slot& slot, size_t item, const Task& cancel) {
+  slot.item = item;
+  slot.text.emplace(engine_->tokenizer());
+  slot.answer = {};
+  slot.n_tokens = 0;
+  feed_prompt(slot.session, prompts_, item, prompts_.tokens[item].size(), cancel);
+}
+
+// One more token of the answer; true when it is finished.
+bool GreedyDecoder::step(Slot& slot, See see) {
+  Answer& answer = slot.answer;
+  answer.truncated = slot.n_tokens == task_.max_tokens;
+  std::optional<TokenId> token;
+  if (!answer.truncated) {
+    token = slot.session.next();
+    ++slot.n_tokens;
+    see(*slot.item, slot.session.tokens().back(), slot.session.logits());
+  }
+  const size_t before = answer.text.size();
+  answer.text += token ? slot.text->push(*token) : slot.text->finish();
+  const size_t stop = find_stop(answer.text, task_.stop, before);
+  if (stop != std::string::npos) {
+    answer.text.resize(stop);
+    answer.truncated = false;
+    return true;
+  }
+  return !token;
+}
+
+void GreedyDecoder::run(TakeItem take, See see, Finish finish, const Task& progress) {
+  const Task cancel{{}, {}, progress.cancel};
+  std::vector<Session*> busy;
+  for (bool more = true;;) {
+    for (size_t i = 0; more && i < n_batch_; ++i) {
+      if (i < slots_.size() && slots_[i].item) continue;
+      const std::optional<size_t> item = take();
+      more = item.has_value();
+      if (!more) break;
+      if (i == slots_.size()) slots_.emplace_back(engine_, options_);
+      start(slots_[i], *item, cancel);
+    }
+    busy.clear();
+    for (Slot& slot : slots_) {
+      if (slot.item) busy.push_back(&slot.session);
+    }
+    if (busy.empty()) return;
+    group_.compute(busy);
+    for (Slot& slot : slots_) {
+      if (!slot.item) continue;
+      cancel.check(task_.name);
+      if (!step(slot, see)) continue;
+      finish(*slot.item, std::move(slot.answer));
+      slot.item.reset();
+    }
+  }
+}
+
+}  // namespace thimble

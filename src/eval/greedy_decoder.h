@@ -1,0 +1,63 @@
+// Greedy answers of one engine to the items of a task, several at a time: every step of the model makes one token of
+// each, because a step costs the reading of all weights whether it makes one token or eight.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/item_dealer.h"
+#include "eval/task_prompts.h"
+#include "runtime/decode_group.h"
+
+namespace thimble {
+
+struct Answer {
+  std::string text;
+  bool truncated = false;  // ended by the limit of tokens
+};
+
+/// Timelines that one engine advances together: what pays on a CPU, as far as 1 GiB of keys and values goes.
+/// `n_ctx` tokens each.
+size_t sensible_batch(const Engine& engine, ops::KvType kv, int64_t n_ctx) noexcept;
+
+class GreedyDecoder {
+ public:
+  using Finish = FunctionRef<void(size_t item, Answer answer)>;
+  /// Sees each chosen token, the end of the answer included, with the logits [n_vocab] it was chosen from.
+  using See = FunctionRef<void(size_t item, TokenId token, std::span<const float> logits)>;
+
+  /// `task` and `prompts` must outlive it. At most `n_batch` items (1 or more) are worked on at a time; timelines get
+  /// memory when first used. Errors: as Session.
+  GreedyDecoder(std::shared_ptr<const Engine> engine, const TaskSet& task, const TaskPrompts& prompts,
+                const SessionOptions& options, size_t n_batch);
+
+  /// Answers what `take` gives until it gives nothing. The answers do not depend on n_batch or on the order. Errors:
+  /// as Session; cancelled; those of the callbacks.
+  void run(TakeItem take, See see, Finish finish, const Task& progress);
+
+ private:
+  // A timeline and the item it is working on.
+  struct Slot {
+    Slot(std::shared_ptr<const Engine> engine, const SessionOptions& options) : session(std::move(engine), options) {}
+    Session session;
+    std::optional<size_t> item = {};
+    std::optional<StreamDecoder> text = {};
+    Answer answer = {};
+    int64_t n_tokens = 0;
+  };
+  void start(Slot& slot, size_t item, const Task& cancel);
+  bool step(Slot& slot, See see);
+
+  std::shared_ptr<const Engine> engine_;
+  const TaskSet& task_;
+  const TaskPrompts& prompts_;
+  SessionOptions options_;
+  size_t n_batch_;
+  std::deque<Slot> slots_;  // never moves: sessions stay where they are
+  DecodeGroup group_;
+};
+
+}  // namespace thimble
