@@ -237,20 +237,18 @@ TaskFidelity summarise(const std::string& task, std::vector<ItemFidelity> items)
   return out;
 }
 
-std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings) {
+std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal) {
   std::vector<size_t> out;
   for (const size_t i : selection(task, settings)) {
-    if (settings.journal == nullptr || !settings.journal->find(item_key(task, task.items[i], settings))) {
-      out.push_back(i);
-    }
+    if (!journal.find(item_key(task, task.items[i], settings))) out.push_back(i);
   }
   return out;
 }
 
-TaskFidelity fidelity_from_journal(const TaskSet& task, const TaskFidelitySettings& settings) {
+TaskFidelity fidelity_from_journal(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal) {
   std::vector<ItemFidelity> items;
   for (const size_t i : selection(task, settings)) {
-    std::optional<ItemFidelity> f = recall(task.items[i], item_key(task, task.items[i], settings), settings.journal);
+    std::optional<ItemFidelity> f = recall(task.items[i], item_key(task, task.items[i], settings), &journal);
     if (!f) {
       fail(ErrorCode::not_found, "{}: item '{}': found no fidelity in the journal, expected it", task.name,
            task.items[i].id);

@@ -64,10 +64,10 @@ TaskFidelity measure_task_fidelity(std::span<const std::shared_ptr<const Engine>
                                    const ReferenceAnswers& reference, const TaskFidelitySettings& settings,
                                    const Task& progress = {});
 
-/// Items that the journal has no measurement of. Looks at model_key, reference_key, kv, journal and only.
-std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings);
+/// Items that `journal` has no measurement of. Looks at model_key, reference_key, kv and only.
+std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal);
 /// The result from a journal, without a model. Errors: not_found, naming the first item that is missing; corrupt.
-TaskFidelity fidelity_from_journal(const TaskSet& task, const TaskFidelitySettings& settings);
+TaskFidelity fidelity_from_journal(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal);
 
 /// Sums over items.
 TaskFidelity summarise(const std::string& task, std::vector<ItemFidelity> items);
