@@ -1,8 +1,6 @@
 // Flags, statistics, and the recipe they amount to.
 #include "rounding_options.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "calibrate/imatrix.h"
 
@@ -18,6 +16,14 @@ void add_rounding_flags(CLI::App& verb, RoundingOptions& options) {
                   "search without");
   verb.add_option("--damp", options.damp, "damping of gptq, share of the mean diagonal; default: the best of several");
   verb.add_option("--sweeps", options.sweeps, "sweeps of coordinate descent at most");
+  auto* const outliers = verb.add_option("--outliers", options.outliers,
+                                         "input channels of every matrix of the layers kept in f16 beside the rest "
+                                         "(not for stock llama.cpp)");
+  outliers->check(CLI::Range(int64_t{1}, kMaxOutliers));
+  verb.add_option("--outlier-bits", options.outlier_bits,
+                  "the same, as many channels as this many bits per weight pay for")
+      ->check(CLI::Range(0.0, kMaxOutlierBits))
+      ->excludes(outliers);
   verb.add_option("--fold", options.fold, "none, awq or smooth: move factors between matrices before rounding");
 }
 
@@ -28,20 +34,16 @@ std::optional<Calibration> open_statistics(const RoundingOptions& options) {
 }
 
 Recipe with_rounding(Recipe recipe, const RoundingOptions& options, const Calibration* calibration) {
-  const auto asked = [](const RoundingSettings& rounding) { return rounding.method != RoundingMethod::search; };
-  const bool recipe_asks = asked(recipe.rounding) || !recipe.rounding_rules.empty();
-  if (!options.method.empty()) {
+  if (options.method.empty()) {
+    recipe = with_default_rounding(std::move(recipe), calibration);
+  } else {
     recipe.rounding.method = rounding_method_from_name(options.method);
-  } else if (calibration != nullptr && !recipe_asks) {
-    const std::vector<std::string> inputs = calibration->inputs();
-    const bool second = std::any_of(inputs.begin(), inputs.end(),
-                                    [&](const std::string& input) { return calibration->has_second_moment(input); });
-    if (second) recipe.rounding.method = RoundingMethod::best;
   }
   if (options.damp != 0) recipe.rounding.damps = {options.damp};
   if (options.sweeps != 0) recipe.rounding.sweeps = options.sweeps;
   check_rounding_settings(recipe.rounding);
   if (!options.fold.empty()) recipe.fold = fold_method_from_name(options.fold);
+  if (options.outliers != 0 || options.outlier_bits != 0) recipe.outliers = {options.outliers, options.outlier_bits};
   return recipe;
 }
 

@@ -17,6 +17,8 @@ struct RoundingOptions {
   std::string method, fold;
   double damp = 0;  // 0: the best of several
   int sweeps = 0;   // 0: the default
+  int64_t outliers = 0;
+  double outlier_bits = 0;
 };
 
 void add_rounding_flags(CLI::App& verb, RoundingOptions& options);

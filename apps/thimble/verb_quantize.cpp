@@ -62,7 +62,7 @@ AllocationReport allocate(const QuantizeOptions& options, const GgufFile& input,
   if (calibration != nullptr) pipeline.importance = calibration->importance();
   pipeline.round = search_rounding(input.source(), pipeline.importance, pool, context.task());
   pipeline.rounding_key = "search";
-  if (calibration != nullptr) pipeline.rounding_key += " " + calibration->source();
+  if (calibration != nullptr) pipeline.rounding_key += " " + importance_hash(pipeline.importance);
   pipeline.plan = [&](const Recipe& recipe) { return plan_quantize(input, recipe, calibration != nullptr); };
   return allocate_types(options.allocation, input, base, pipeline, context, pool);
 }

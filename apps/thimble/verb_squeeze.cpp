@@ -68,6 +68,19 @@ void add_squeeze(CLI::App& app, Context& context) {
   verb->add_option("-o,--output", o->output, "folder for model.gguf, report.html, report.json and work files")
       ->required();
   verb->add_option("--candidates", o->candidates, "list of candidates (TOML); default: the built-in list");
+  auto* const data =
+      verb->add_option("--calibrate", o->calibration_data,
+                       "what to calibrate on: folder with NAME.calib.jsonl, JSONL of task items, or a "
+                       "text file, PATH=WEIGHT; may be repeated; default: NAME.calib.jsonl of the tasks");
+  data->allow_extra_args(false);
+  auto* const calibration =
+      verb->add_option("--calibration", o->calibration, "statistics of this model's inputs, from thimble calibrate");
+  calibration->excludes(data);
+  verb->add_option("--samples", o->calibration_samples, "sequences to calibrate on (default 256)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  verb->add_flag("!--no-calibration", o->calibrate, "round without statistics, as fast as can be")
+      ->excludes(data)
+      ->excludes(calibration);
   verb->add_option("--text", o->text, "text file: adds perplexity and KL divergence");
   verb->add_option("--kv", *kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
   verb->add_option("-c,--context", o->context, "context the device must hold; default: the profile's");

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "eval/fidelity.h"
+#include "model/logit_divergence.h"
 #include "runtime/sampler.h"
 
 namespace thimble {

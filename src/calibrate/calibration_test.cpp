@@ -77,6 +77,17 @@ TEST(Calibration, GivesBackWhatWasPutIn) {
   EXPECT_EQ(importance.at("blk.0.attn_k.weight"), entry.statistics.mean_square);
 }
 
+TEST(Importance, HashIsThatOfNamesAndValues) {
+  const Importance a = {{"x", {1.0f, 2.0f}}, {"y", {3.0f}}};
+  const Importance same = {{"y", {3.0f}}, {"x", {1.0f, 2.0f}}};
+  EXPECT_EQ(importance_hash(a), importance_hash(same));
+  for (const Importance& other :
+       {Importance{}, Importance{{"x", {1.0f, 2.0f}}}, Importance{{"x", {1.0f}}, {"y", {3.0f}}},
+        Importance{{"x", {1.0f, 2.0f}}, {"z", {3.0f}}}, Importance{{"x", {1.0f, 2.0f}}, {"y", {4.0f}}}}) {
+    EXPECT_NE(importance_hash(a), importance_hash(other));
+  }
+}
+
 // More columns than the squares in which the triangle is mirrored.
 TEST(Calibration, MirrorsLargeTriangles) {
   CalibrationEntry entry;

@@ -11,4 +11,7 @@ namespace thimble {
 /// Empty: no importance weighting.
 using Importance = std::unordered_map<std::string, std::vector<float>>;
 
+/// Identity of its content for caches, whatever file it came from.
+std::string importance_hash(const Importance& importance);
+
 }  // namespace thimble

@@ -193,7 +193,7 @@ OutlierBranch make_outliers(std::span<const int32_t> index, const RoundedMatrix&
   return branch;
 }
 
-BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundFn round) {
+BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundMatrixFn round) {
   const auto decode = [&](const std::vector<std::byte>& bytes) {
     std::vector<float> out(static_cast<size_t>(input.n_out * input.n_in));
     traits(input.type).decode(bytes.data(), out.data(), input.n_out * input.n_in);

@@ -67,8 +67,8 @@ struct BranchedTensor {
 
 /// Rounds `weights` to bytes of the type asked for. `cleared`: channels that are zero in them and that no error counts
 /// of (empty: none yet); `importance` has zeros there.
-using RoundFn = FunctionRef<std::vector<std::byte>(const float* weights, std::span<const float> importance,
-                                                   std::span<const int32_t> cleared)>;
+using RoundMatrixFn = FunctionRef<std::vector<std::byte>(const float* weights, std::span<const float> importance,
+                                                         std::span<const int32_t> cleared)>;
 
 /// Weights [n_out, n_in] of a matrix and what weighs the errors of its columns.
 struct OutlierInput {
@@ -79,7 +79,7 @@ struct OutlierInput {
 };
 
 /// The steps at the head of this file for k channels (0: one rounding, an empty branch).
-BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundFn round);
+BranchedTensor round_with_outliers(const OutlierInput& input, int64_t k, RoundMatrixFn round);
 
 /// What a file lists for a branch of matrix `name`: index, then values.
 std::array<GgufTensorPlan, 2> outlier_tensors(std::string_view name, int64_t k, int64_t n_out);

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
+#include "calibrate/calibration.h"
 #include "quantize/scheme.h"
 
 namespace thimble {
@@ -14,8 +16,6 @@ namespace thimble {
 namespace {
 
 constexpr uint64_t kMaxRecipeBytes = 1 << 20;
-constexpr int64_t kMaxOutliers = 65536;
-constexpr double kMaxOutlierBits = 16.0;  // every channel
 
 bool is_weight_type(const TypeTraits& traits) {
   return traits.encode != nullptr && traits.type != TensorType::f64;
@@ -105,6 +105,35 @@ FoldMethod fold_method_from_name(std::string_view name) {
     fail(ErrorCode::invalid_argument, "fold: found '{}', expected one of: {}", name, fmt::join(kFoldNames, ", "));
   }
   return static_cast<FoldMethod>(found - kFoldNames.begin());
+}
+
+std::string recipe_identity(const Recipe& recipe) {
+  const auto rounding = [](const RoundingSettings& r) {
+    return Json{std::string(rounding_method_name(r.method)), r.damps, r.sweeps};
+  };
+  const auto outliers = [](const OutlierBudget& budget) { return Json{budget.channels, budget.bits}; };
+  Json rules = Json::array(), rounding_rules = Json::array();
+  for (const RecipeRule& r : recipe.rules) {
+    rules.push_back({r.match, std::string(traits(r.type).name), r.outliers ? outliers(*r.outliers) : Json()});
+  }
+  for (const RoundingRule& r : recipe.rounding_rules) rounding_rules.push_back({r.match, rounding(r.rounding)});
+  return Json{recipe.scheme,
+              std::move(rules),
+              std::string(fold_method_name(recipe.fold)),
+              rounding(recipe.rounding),
+              std::move(rounding_rules),
+              outliers(recipe.outliers)}
+      .dump();
+}
+
+Recipe with_default_rounding(Recipe recipe, const Calibration* calibration) {
+  if (calibration == nullptr) return recipe;
+  if (recipe.rounding.method != RoundingMethod::search || !recipe.rounding_rules.empty()) return recipe;
+  const std::vector<std::string> inputs = calibration->inputs();
+  const bool second = std::any_of(inputs.begin(), inputs.end(),
+                                  [&](const std::string& input) { return calibration->has_second_moment(input); });
+  if (second) recipe.rounding.method = RoundingMethod::best;
+  return recipe;
 }
 
 const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tensor) noexcept {

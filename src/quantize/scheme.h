@@ -19,6 +19,8 @@
 
 namespace thimble {
 
+class Calibration;
+
 /// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, i5_g64, i5_g128, q4_1, q4_k_m, q4_k_s,
 /// iq4_nl, q4_0, i4_g64, iq4_xs, i4_g128, q3_k_m, q2_k.
 std::span<const std::string_view> scheme_names() noexcept;
@@ -29,6 +31,8 @@ struct OutlierBudget {
   int64_t channels = 0;
   double bits = 0.0;  // counts when channels is 0
 };
+constexpr int64_t kMaxOutliers = 65536;
+constexpr double kMaxOutlierBits = 16.0;  // every channel
 
 /// One rule of a recipe: tensors whose name matches the glob (* and ?) get `type`. The first match wins. Tensors that
 /// no scheme quantizes (norms, biases and everything of one dimension) keep their type whatever the rules say.
@@ -62,6 +66,13 @@ struct Recipe {
   std::vector<RoundingRule> rounding_rules;              // ordered
   OutlierBudget outliers = {};  // of every quantized matrix but token_embd.weight and output.weight
 };
+
+/// All that decides what a recipe writes, its name apart: part of keys of finished work.
+std::string recipe_identity(const Recipe& recipe);
+
+/// The recipe itself when it names a way of rounding; otherwise, with second moments at hand, tensors are rounded by
+/// `best`. `calibration` may be null.
+Recipe with_default_rounding(Recipe recipe, const Calibration* calibration);
 
 /// How a recipe rounds a tensor.
 const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tensor) noexcept;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -257,6 +258,21 @@ TEST(Recipe, HotWeightsKeepEmbeddingAndHeadAtF16) {
       EXPECT_EQ(choices[i].type, TensorType::q4_k);
     }
   }
+}
+
+TEST(Recipe, IdentityIsThatOfAllThatDecidesWeights) {
+  const Recipe base = parse_recipe("scheme = \"q4_k_m\"\nname = \"a\"\n", "r.toml");
+  EXPECT_EQ(recipe_identity(base), recipe_identity(parse_recipe("scheme = \"q4_k_m\"\nname = \"b\"\n", "r.toml")));
+  const std::string rule = "[[rule]]\nmatch = \"*\"\ntype = \"q6_k\"\n";
+  std::set<std::string> seen = {recipe_identity(base)};
+  for (const std::string& more :
+       {std::string("fold = \"awq\"\n"), std::string("method = \"gptq\"\n"),
+        std::string("method = \"gptq\"\ndamp = 0.2\n"), std::string("method = \"gptq\"\nsweeps = 2\n"),
+        std::string("outliers = 3\n"), std::string("outlier_bits = 0.1\n"), rule, rule + "outliers = 0\n",
+        std::string("[[rounding]]\nmatch = \"*\"\nmethod = \"gptq\"\n")}) {
+    EXPECT_TRUE(seen.insert(recipe_identity(parse_recipe("scheme = \"q4_k_m\"\n" + more, "r.toml"))).second) << more;
+  }
+  EXPECT_TRUE(seen.insert(recipe_identity(recipe_from_scheme("q4_k_s"))).second);
 }
 
 TEST(Recipe, CommandLineRules) {

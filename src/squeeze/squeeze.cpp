@@ -11,9 +11,11 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "calibrate/calibrate.h"
 #include "convert/convert.h"
 #include "eval/engines.h"
 #include "eval/model_hash.h"
+#include "squeeze/calibration_step.h"
 #include "squeeze/candidates.h"
 #include "squeeze/pick.h"
 #include "squeeze/report.h"
@@ -36,7 +38,8 @@ constexpr uint64_t kFidelityGroupBytes = uint64_t{1} << 30;
 struct Phase {
   double from, to;
 };
-constexpr Phase kPrepare{0.0, 0.03}, kQuantize{0.03, 0.15}, kBaseline{0.15, 0.2}, kTasks{0.2, 0.8}, kFidelity{0.8, 1.0};
+constexpr Phase kPrepare{0.0, 0.02}, kCalibrate{0.02, 0.1}, kQuantize{0.1, 0.3}, kBaseline{0.3, 0.35},
+    kTasks{0.35, 0.8}, kFidelity{0.8, 1.0};
 
 void check_options(const SqueezeOptions& o) {
   if (!(o.margin >= 0 && o.margin <= 100)) {
@@ -73,6 +76,7 @@ class Squeeze {
 
   SqueezeResult run() {
     prepare_float_model();
+    prepare_calibration();
     plan_candidates();
     quantize_candidates();
     score_baseline();
@@ -105,6 +109,7 @@ class Squeeze {
     const std::vector<Recipe> recipes =
         options_.candidates.empty() ? default_candidates() : read_candidates(options_.candidates);
     for (const Recipe& recipe : recipes) result_.candidates.emplace_back().recipe = recipe;
+    calibration_sources_ = calibration_sources(options_);
     if (!options_.text.empty()) text_ = read_file(options_.text, kMaxTextBytes);
     if (!is_hf_folder(options_.model)) float_ = GgufFile::open(options_.model);
     std::error_code ignored;
@@ -131,6 +136,31 @@ class Squeeze {
     }
     const std::string file_name = fs::path(options_.model).filename().string();
     result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
+  }
+
+  void prepare_calibration() {
+    if (!options_.calibration.empty()) {
+      calibration_.emplace(Calibration::open(options_.calibration));
+      calibration_hash_ = file_hash(options_.calibration);
+    } else if (!calibration_sources_.empty()) {
+      const std::string path = (fs::path(work_) / "calib.thimble").string();
+      const CalibrationSamples samples = squeeze_samples(options_, *float_, calibration_sources_, task_);
+      const std::string key = calibration_run_key(result_.baseline.hash, samples, result_.version);
+      if (!is_finished(key, path)) {
+        CalibrationSettings settings;
+        settings.data = samples.description;
+        calibrate(*float_, samples.sequences, settings, path, pool_, part(kCalibrate, 0, 1, "calibrate"));
+      }
+      calibration_hash_ = file_hash(path);
+      remember(key, calibration_hash_);
+      calibration_.emplace(Calibration::open(path));
+    }
+    if (!calibration_) return;
+    calibration_->require_model(*float_);
+    result_.calibrated_on = calibration_->info().data;
+    for (Candidate& c : result_.candidates) {
+      c.recipe = with_default_rounding(std::move(c.recipe), &*calibration_);
+    }
   }
 
   // Path of the float GGUF of a Hugging Face folder, made unless an earlier run has made it.
@@ -166,7 +196,7 @@ class Squeeze {
 
   void plan_candidates() {
     for (Candidate& c : result_.candidates) {
-      const QuantizeResult planned = plan_quantize(*float_, c.recipe);
+      const QuantizeResult planned = plan_quantize(*float_, c.recipe, calibration_.has_value());
       c.file_bytes = planned.file_bytes;
       c.bits_per_weight = planned.bits_per_weight;
       c.body_bits_per_weight = planned.body_bits_per_weight;
@@ -202,24 +232,20 @@ class Squeeze {
     return out;
   }
 
-  static std::string recipe_text(const Recipe& recipe) {
-    Json rules = Json::array();
-    for (const RecipeRule& r : recipe.rules) rules.push_back({r.match, std::string(traits(r.type).name)});
-    return Json{recipe.scheme, rules}.dump();
-  }
-
   void quantize_candidates() {
     const std::vector<Candidate*> todo = fitting();
+    QuantizeInputs inputs;
+    if (calibration_) inputs.calibration = &*calibration_;
     const double width = todo.empty() ? 0 : 1.0 / static_cast<double>(todo.size());
     for (size_t i = 0; i < todo.size(); ++i) {
       Candidate& c = *todo[i];
       task_.check("squeeze");
       c.path = (fs::path(work_) / (file_stem(c.recipe.name) + ".gguf")).string();
-      const Json parts = {result_.baseline.hash, recipe_text(c.recipe), result_.version};
+      const Json parts = {result_.baseline.hash, recipe_identity(c.recipe), calibration_hash_, result_.version};
       const std::string key = fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
       if (!is_finished(key, c.path)) {
         const Task progress = part(kQuantize, static_cast<double>(i) * width, width, "quantize " + c.recipe.name);
-        quantize(*float_, c.path, c.recipe, {}, pool_, progress);
+        quantize(*float_, c.path, c.recipe, inputs, pool_, progress);
       }
       c.hash = file_hash(c.path);
       remember(key, c.hash);
@@ -342,6 +368,9 @@ class Squeeze {
   std::string text_;
   std::optional<GgufFile> float_;
   ModelFootprint footprint_;
+  std::vector<SampleSource> calibration_sources_;
+  std::optional<Calibration> calibration_;
+  std::string calibration_hash_;  // of the file; empty: plain rounding
   SqueezeResult result_;
 };
 

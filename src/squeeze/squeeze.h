@@ -25,6 +25,12 @@ struct SqueezeOptions {
   std::string output;      // folder
   std::string candidates;  // TOML list; empty: the built-in list
   std::string text;        // file for perplexity and KL; empty: none
+  // What candidates are rounded by. Empty `calibration`: statistics of the model on `calibration_data` (folders with
+  // NAME.calib.jsonl, JSONL of items, texts) or, without any, on the NAME.calib.jsonl of `tasks`, if there are.
+  bool calibrate = true;  // false: plain rounding
+  std::string calibration;
+  std::vector<std::string> calibration_data;
+  int64_t calibration_samples = 256;
   int n_threads = 0;
   ops::KvType kv = ops::KvType::f16;
   int64_t context = 0;  // 0: the profile's; never more than the model's
@@ -74,6 +80,7 @@ struct SqueezeResult {
   std::string version;                               // of Thimble
   SqueezeOptions options;                            // as given
   std::vector<TaskSet> tasks;                        // as read
+  std::string calibrated_on;                         // in words; empty: plain rounding
 };
 
 /// Runs or resumes. Errors: those of every step; cancelled keeps the journal so that the next run goes on.

@@ -148,6 +148,40 @@ TEST_F(SqueezeRun, AStoppedRunGivesTheSameReportWhenItGoesOn) {
   EXPECT_EQ(resumed, fresh);
 }
 
+TEST_F(SqueezeRun, CalibratesOnTheTasksOwnItemsOnce) {
+  const std::string plain = squeeze(options_).candidates[1].hash;
+  std::string items;
+  for (int i = 0; i < 12; ++i) {
+    items += fmt::format(
+        R"({{"id": "c{0}", "messages": [{{"role": "user", "content": "Tell {0}"}}], "refs": ["d {0}"]}})", i);
+    items += "\n";
+  }
+  write("tasks/t.calib.jsonl", items);
+  const SqueezeResult first = squeeze(options_);
+  EXPECT_NE(first.calibrated_on.find("t.calib.jsonl"), std::string::npos) << first.calibrated_on;
+  EXPECT_NE(first.candidates[1].hash, plain);
+  EXPECT_EQ(first.candidates[1].recipe.rounding.method, RoundingMethod::best);
+  const std::string calibration = (folder_ / "out/work/calib.thimble").string();
+  const auto written = fs::last_write_time(calibration);
+  EXPECT_EQ(squeeze(options_).candidates[1].hash, first.candidates[1].hash);
+  EXPECT_EQ(fs::last_write_time(calibration), written);
+
+  // The same statistics from a file; other ones, or none, are other candidates.
+  fs::copy_file(calibration, folder_ / "given.thimble");
+  options_.calibration = (folder_ / "given.thimble").string();
+  EXPECT_EQ(squeeze(options_).candidates[1].hash, first.candidates[1].hash);
+  options_.calibration_data = {options_.text};
+  EXPECT_EQ(error_of(), ErrorCode::invalid_argument);
+  options_.calibration.clear();
+  const SqueezeResult other = squeeze(options_);
+  EXPECT_EQ(other.calibrated_on.find("t.calib.jsonl"), std::string::npos) << other.calibrated_on;
+  EXPECT_NE(other.candidates[1].hash, first.candidates[1].hash);
+  options_.calibrate = false;
+  EXPECT_EQ(error_of(), ErrorCode::invalid_argument);
+  options_.calibration_data.clear();
+  EXPECT_EQ(squeeze(options_).candidates[1].hash, plain);
+}
+
 TEST_F(SqueezeRun, ADamagedCandidateIsQuantizedAgain) {
   (void)squeeze(options_);
   const std::string path = (folder_ / "out/work/q4_0.gguf").string();

@@ -13,15 +13,6 @@ from thimble_cli import CANCELLED, CANNOT_TELL, IO, NANO, OK, SOURCE, THIMBLE, C
 
 
 class Interrupt(CliTest):
-    def start(self, *args):
-        return subprocess.Popen([THIMBLE, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def wait_until(self, condition, process):
-        """Polls until `condition()`; the process must still be running then."""
-        while not condition():
-            self.assertIsNone(process.poll(), process.stderr.read() if process.poll() is not None else "")
-            time.sleep(0.005)
-
     def test_interrupt_while_quantizing_leaves_nothing(self):
         out = self.folder / "out.gguf"
         process = self.start("quantize", NANO, out, "--scheme", "iq4_xs", "--threads", "1")

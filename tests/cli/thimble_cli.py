@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 THIMBLE = os.environ["THIMBLE"]
@@ -47,3 +48,12 @@ class CliTest(unittest.TestCase):
 
     def files(self):
         return sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
+
+    def start(self, *args):
+        return subprocess.Popen([THIMBLE, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def wait_until(self, condition, process):
+        """Polls until `condition()`; the process must still be running then."""
+        while not condition():
+            self.assertIsNone(process.poll(), process.stderr.read() if process.poll() is not None else "")
+            time.sleep(0.005)
