@@ -36,5 +36,6 @@ void add_chat(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_pack(CLI::App& app, Context& context);
 void add_tokenize(CLI::App& app, Context& context);
+void add_tasks(CLI::App& app, Context& context);
 
 }  // namespace thimble::cli

@@ -47,6 +47,17 @@ TEST(CodePoints, MalformedBytesBecomeReplacementCharacters) {
   EXPECT_EQ(code_points("\xF0\x9F\x98\x80"), std::u32string(U"\U0001F600"));
 }
 
+TEST(CodePoints, TextsInNfdAreComposed) {
+  // Python's unicodedata.normalize("NFD", ...) of the text on the right.
+  EXPECT_EQ(composed(U"Cafe\u0301 A\u030A"), U"Caf\u00E9 \u00C5");
+  EXPECT_EQ(composed(U"Vie\u0323\u0302t"), U"Vi\u1EC7t");
+  EXPECT_EQ(composed(U"\u1101\u1161\u11A8\u1103\u116E\u1100\u1175"), U"\uAE4D\uB450\uAE30");
+  EXPECT_EQ(composed(U"\u304B\u3099"), U"\u304C");
+  EXPECT_EQ(composed(U"x\u0301 \u0301"), U"x\u0301 \u0301");
+  EXPECT_EQ(composed(U""), U"");
+  EXPECT_EQ(exact_match("Cafe\u0301", std::vector<std::string>{"CAF\u00C9"}), 1.0);
+}
+
 TEST(CodePoints, FoldsCaseOfTheCommonScripts) {
   EXPECT_EQ(normalise("  ŁÓDŹ  ΑΘΉΝΑ\tМОСКВА ×"), code_points("łódź αθήνα москва ×"));
   for (char32_t c = 0; c < 0x3000; ++c) EXPECT_EQ(fold_case(fold_case(c)), fold_case(c)) << static_cast<uint32_t>(c);

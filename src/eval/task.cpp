@@ -1,18 +1,19 @@
-// Reader of task files. They come from outside: every error names file, line, key, what was found and what was
-// expected, and a key that nobody knows is an error, because a typo in "facts" would silently give everybody full
-// marks.
+// Reader of NAME.task.json (task_data.cpp reads the items). They come from outside: every error names file, line, key,
+// what was found and what was expected, and a key that nobody knows is an error, because a typo in "facts" would
+// silently give everybody full marks.
 #include "eval/task.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <unordered_set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/sha256.h"
+#include "eval/json_values.h"
 #include "eval/score.h"
-#include "text/unicode.h"
+#include "eval/task_data.h"
 
 namespace thimble {
 
@@ -22,112 +23,12 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
 constexpr int64_t kMaxGeneratedTokens = 65536;
+constexpr int64_t kMaxFormatNumber = 1 << 30;
 constexpr std::string_view kTaskSuffix = ".task.json";
-
-[[noreturn]] void fail_item(const std::string& source, std::string_view key, const Json& found,
-                            std::string_view expected) {
-  fail(ErrorCode::corrupt, "{}: key '{}': found {}, expected {}", source, key, describe_json(found), expected);
-}
 
 Metric metric_from_name(const std::string& source, std::string_view key, const std::string& name) {
   if (const MetricRow* row = find_metric(name); row != nullptr) return row->metric;
   fail(ErrorCode::corrupt, "{}: key '{}': found metric '{}', expected one of {}", source, key, name, metric_names());
-}
-
-// A list of non-empty strings; `value` may itself be empty.
-std::vector<std::string> read_strings(const std::string& source, std::string_view key, const Json& value) {
-  if (!value.is_array()) fail_item(source, key, value, "an array of strings");
-  std::vector<std::string> out;
-  for (const Json& element : value) {
-    if (!element.is_string() || element.get_ref<const std::string&>().empty()) {
-      fail_item(source, key, element, "a string that is not empty");
-    }
-    out.push_back(element.get<std::string>());
-    if (out.back().size() > kMaxReferenceBytes) {
-      fail(ErrorCode::resource_exhausted, "{}: key '{}': found a string of {} bytes, expected at most {}", source, key,
-           out.back().size(), kMaxReferenceBytes);
-    }
-  }
-  return out;
-}
-
-std::vector<ChatMessage> read_messages(const std::string& source, const Json& value) {
-  if (!value.is_array() || value.empty()) fail_item(source, "messages", value, "an array of at least one message");
-  std::vector<ChatMessage> out;
-  for (size_t i = 0; i < value.size(); ++i) {
-    const JsonObject message(value[i], fmt::format("{}: messages[{}]", source, i));
-    message.only({"role", "content"});
-    ChatMessage m{message.string("role"), message.string("content")};
-    if (m.role != "system" && m.role != "user" && m.role != "assistant") {
-      fail_item(message.source(), "role", Json(m.role), "system, user or assistant");
-    }
-    out.push_back(std::move(m));
-  }
-  if (out.back().role != "user") {
-    fail(ErrorCode::corrupt, "{}: key 'messages': found a last message of role {}, expected user: the model answers it",
-         source, out.back().role);
-  }
-  return out;
-}
-
-std::vector<std::vector<std::string>> read_facts(const std::string& source, const Json& value) {
-  if (!value.is_array()) fail_item(source, "facts", value, "an array of arrays of alternatives");
-  std::vector<std::vector<std::string>> out;
-  for (const Json& fact : value) {
-    if (!fact.is_array() || fact.empty()) fail_item(source, "facts", fact, "an array of at least one alternative");
-    out.push_back(read_strings(source, "facts", fact));
-  }
-  return out;
-}
-
-TaskItem read_item(const TaskSet& task, std::string_view line, const std::string& source) {
-  if (!is_utf8(line)) fail(ErrorCode::corrupt, "{}: found bytes that are no UTF-8, expected UTF-8 text", source);
-  const Json json = parse_json(line, source);
-  const JsonObject object(json, source);
-  object.only({"id", "messages", "refs", "facts", "cluster", "task", "meta", "items", "facts_auto"});
-  TaskItem item;
-  item.id = object.string("id");
-  if (item.id.empty()) fail_item(source, "id", object.at("id"), "a name that is not empty");
-  item.cluster = object.string("cluster", item.id);
-  item.messages = read_messages(source, object.at("messages"));
-  if (object.has("refs")) item.refs = read_strings(source, "refs", object.at("refs"));
-  if (object.has("facts")) item.facts = read_facts(source, object.at("facts"));
-  for (const Metric m : task.metrics) {
-    if (metric_row(m).needs == Needs::refs && item.refs.empty()) {
-      fail(ErrorCode::corrupt, "{}: key 'refs' is missing or empty, expected a reference: metric {} compares with it",
-           source, metric_name(m));
-    }
-  }
-  if (task.primary == Metric::fact_recall && item.facts.empty()) {
-    fail(ErrorCode::corrupt, "{}: key 'facts' is missing or empty, expected facts: they are the primary metric",
-         source);
-  }
-  return item;
-}
-
-void read_items(TaskSet& task, const std::string& path) {
-  const std::string content = read_file(path, kMaxTaskDataBytes);
-  task.data_hash = content_hash(content);
-  std::unordered_set<std::string> ids;
-  int line_number = 0;
-  for (size_t at = 0; at < content.size();) {
-    const size_t end = std::min(content.find('\n', at), content.size());
-    const std::string_view line = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    const std::string source = fmt::format("{}: line {}", path, ++line_number);
-    if (line.size() > kMaxTaskLineBytes) {
-      fail(ErrorCode::resource_exhausted, "{}: found {} bytes, expected at most {} in one item", source, line.size(),
-           kMaxTaskLineBytes);
-    }
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    TaskItem item = read_item(task, line, source);
-    if (!ids.insert(item.id).second) {
-      fail(ErrorCode::corrupt, "{}: key 'id': found '{}' a second time, expected a name of its own for each item",
-           source, item.id);
-    }
-    task.items.push_back(std::move(item));
-  }
-  if (task.items.empty()) fail(ErrorCode::corrupt, "{}: found no items, expected one JSON object a line", path);
 }
 
 void read_generation(TaskSet& task, const Json& value, const std::string& source) {
@@ -136,8 +37,8 @@ void read_generation(TaskSet& task, const Json& value, const std::string& source
   task.max_tokens = gen.integer("max_tokens", 1, kMaxGeneratedTokens, task.max_tokens);
   if (gen.has("stop")) task.stop = read_strings(gen.source(), "stop", gen.at("stop"));
   if (gen.number("temperature", 0.0) != 0.0) {
-    fail_item(gen.source(), "temperature", gen.at("temperature"),
-              "0: tasks are answered greedily, so that runs compare");
+    fail_value(gen.source(), "temperature", gen.at("temperature"),
+               "0: tasks are answered greedily, so that runs compare");
   }
 }
 
@@ -145,6 +46,10 @@ void read_metrics(TaskSet& task, const Json& value, const std::string& source) {
   const JsonObject metrics(value, source + ": metrics");
   metrics.only({"primary", "also"});
   task.primary = metric_from_name(metrics.source(), "primary", metrics.string("primary"));
+  if (metric_row(task.primary).better != Better::higher) {
+    fail(ErrorCode::corrupt, "{}: key 'primary': found metric '{}', expected one of which more is better",
+         metrics.source(), metric_name(task.primary));
+  }
   task.metrics = {task.primary};
   if (!metrics.has("also")) return;
   for (const std::string& name : read_strings(metrics.source(), "also", metrics.at("also"))) {
@@ -153,26 +58,112 @@ void read_metrics(TaskSet& task, const Json& value, const std::string& source) {
   }
 }
 
+JsonForm json_form(const JsonObject& format) {
+  const std::string name = format.string("json");
+  if (name == "any") return JsonForm::any;
+  if (name == "object") return JsonForm::object;
+  if (name == "array") return JsonForm::array;
+  fail_value(format.source(), "json", Json(name), "any, object or array");
+}
+
+void read_lines_rule(FormatRules& rules, const JsonObject& format) {
+  if (!format.has("lines")) return;
+  if (format.has("min_lines") || format.has("max_lines")) {
+    fail(ErrorCode::corrupt, "{}: found key 'lines' and key 'min_lines' or 'max_lines', expected one of both",
+         format.source());
+  }
+  if (format.at("lines") == Json("items")) {
+    rules.lines_as_items = true;
+    return;
+  }
+  if (format.at("lines").is_string()) fail_value(format.source(), "lines", format.at("lines"), "a number or \"items\"");
+  rules.min_lines = rules.max_lines = format.integer("lines", 1, kMaxFormatNumber);
+}
+
+FormatRules read_format(const Json& value, const std::string& source) {
+  const JsonObject format(value, source + ": format");
+  format.only({"min_chars", "max_chars", "lines", "min_lines", "max_lines", "max_line_chars", "json", "json_keys",
+               "forbid", "not_end"});
+  if (value.empty()) fail_value(source, "format", value, "at least one rule");
+  FormatRules rules;
+  const auto number = [&](std::string_view key, int64_t* rule) {
+    if (format.has(key)) *rule = format.integer(key, 0, kMaxFormatNumber);
+  };
+  number("min_chars", &rules.min_chars);
+  number("max_chars", &rules.max_chars);
+  number("min_lines", &rules.min_lines);
+  number("max_lines", &rules.max_lines);
+  number("max_line_chars", &rules.max_line_chars);
+  read_lines_rule(rules, format);
+  if (format.has("json")) rules.json = json_form(format);
+  if (format.has("json_keys")) rules.json_keys = read_strings(format.source(), "json_keys", format.at("json_keys"));
+  if (!rules.json_keys.empty() && rules.json != JsonForm::object) {
+    fail(ErrorCode::corrupt, "{}: key 'json_keys' needs key 'json' to be \"object\"", format.source());
+  }
+  if (format.has("forbid")) rules.forbid = read_strings(format.source(), "forbid", format.at("forbid"));
+  if (format.has("not_end")) rules.not_end = read_strings(format.source(), "not_end", format.at("not_end"));
+  if (rules.min_chars > rules.max_chars || rules.min_lines > rules.max_lines) {
+    fail(ErrorCode::corrupt, "{}: found a least number above the greatest, expected one that answers can keep",
+         format.source());
+  }
+  return rules;
+}
+
+// A string, or an array of them: one line each. For people, not read.
+void check_comment(const JsonObject& object) {
+  if (!object.has("comment") || object.at("comment").is_string()) return;
+  (void)read_strings(object.source(), "comment", object.at("comment"));
+}
+
+void check_sum(const TaskSet& task, const std::string& content, const std::string& source) {
+  if (task.sha256.empty()) return;
+  if (task.sha256.size() != 64 || task.sha256.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    fail_value(source, "sha256", Json(task.sha256), "64 digits 0-9 and a-f");
+  }
+  const std::string found = sha256(content);
+  if (found != task.sha256) {
+    fail(ErrorCode::corrupt,
+         "{}: key 'sha256': found {} for {}, expected {}: the data is not what the task was made of", source, found,
+         task.data_path, task.sha256);
+  }
+}
+
+void read_data(TaskSet& task, const std::string& source) {
+  const std::string content = read_file(task.data_path, kMaxTaskDataBytes);
+  task.data_hash = content_hash(content);
+  check_sum(task, content, source);
+  task.items = parse_items(content, task.data_path, {task.metrics, task.primary, task.format.lines_as_items, false});
+}
+
 }  // namespace
 
 TaskSet read_task(const std::string& task_json_path) {
   const Json json = read_json_file(task_json_path, kMaxTaskJsonBytes);
   const JsonObject object(json, task_json_path);
-  object.only({"task", "version", "data", "license", "source", "system", "role", "gen", "metrics"});
+  object.only({"task", "version", "data", "sha256", "license", "source", "comment", "system", "role", "gen", "metrics",
+               "format"});
   TaskSet task;
-  task.name = object.string("task");
-  if (task.name.empty()) fail_item(task_json_path, "task", object.at("task"), "a name that is not empty");
-  if (object.has("version")) (void)object.integer("version", 0, INT32_MAX);
-  if (object.has("license")) (void)object.string("license");
+  task.name = read_string(task_json_path, "task", object.at("task"));
+  task.version = object.integer("version", 0, INT32_MAX, 0);
+  task.license = object.string("license", "");
   if (object.has("source")) (void)object.string("source");
+  check_comment(object);
+  task.sha256 = object.string("sha256", "");
   task.system = object.string("system", "");
   task.system_role = object.string("role", "system");
   if (task.system_role != "system" && task.system_role != "user") {
-    fail_item(task_json_path, "role", object.at("role"), "system or user: who speaks the system prompt");
+    fail_value(task_json_path, "role", object.at("role"), "system or user: who speaks the system prompt");
   }
   if (object.has("gen")) read_generation(task, object.at("gen"), task_json_path);
   read_metrics(task, object.at("metrics"), task_json_path);
-  read_items(task, (fs::path(task_json_path).parent_path() / object.string("data")).string());
+  if (object.has("format")) {
+    task.format = read_format(object.at("format"), task_json_path);
+  } else if (std::find(task.metrics.begin(), task.metrics.end(), Metric::format) != task.metrics.end()) {
+    fail(ErrorCode::corrupt, "{}: key 'format' is missing, expected rules: metric format checks them", task_json_path);
+  }
+  task.data_path =
+      (fs::path(task_json_path).parent_path() / read_string(task_json_path, "data", object.at("data"))).string();
+  read_data(task, task_json_path);
   return task;
 }
 

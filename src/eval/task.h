@@ -63,10 +63,14 @@ struct TaskSet {
   FormatRules format;           // what Metric::format checks
   std::vector<TaskItem> items;
   std::string data_hash;  // content_hash of the JSONL, part of journal keys
+  std::string data_path;  // the JSONL
+  std::string sha256;     // of the JSONL, as the task file states it (and it was checked); may be empty
+  std::string license;    // of the data; may be empty
+  int64_t version = 0;
 };
 
 /// Reads every NAME.task.json of a folder, with its data, in order of name. Errors: not_found (folder, no task in it),
-/// corrupt (file, line, key, found, expected; unknown keys; duplicate ids).
+/// corrupt (file, line, key, found, expected; unknown keys; duplicate ids; data that is not what its sha256 says).
 std::vector<TaskSet> read_tasks(const std::string& folder);
 /// Reads one task. Errors: as read_tasks; resource_exhausted for files or lines longer than the limits below.
 TaskSet read_task(const std::string& task_json_path);

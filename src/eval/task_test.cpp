@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/sha256.h"
 
 namespace thimble {
 namespace {
@@ -159,8 +160,63 @@ TEST_F(TaskFiles, BadSettings) {
   expect_error(ErrorCode::corrupt, {"'role'", "assistant"});
   task(R"("metrics": {"primary": "fact_recall"})");
   expect_error(ErrorCode::corrupt, {"t.jsonl", "line 1", "'facts'"});
+  task(R"("metrics": {"primary": "degeneration"})");
+  expect_error(ErrorCode::corrupt, {"'primary'", "degeneration", "more is better"});
+  task(R"("metrics": {"primary": "exact", "also": ["items"]})");
+  expect_error(ErrorCode::corrupt, {"t.jsonl", "'items' is in no item"});
+  task(R"("metrics": {"primary": "exact", "also": ["format"]})");
+  expect_error(ErrorCode::corrupt, {"t.task.json", "'format' is missing"});
+  task(R"("metrics": {"primary": "exact"}, "comment": [3])");
+  expect_error(ErrorCode::corrupt, {"t.task.json", "'comment'", "number 3"});
   task(R"("gen": {"max_tokens": 3})");
   expect_error(ErrorCode::corrupt, {"'metrics'", "missing"});
+}
+
+TEST_F(TaskFiles, FormatRules) {
+  const auto format = [&](const std::string& rules) {
+    write("t.task.json", R"({"task": "t", "data": "t.jsonl", "metrics": {"primary": "exact", "also": ["format"]}, )"
+                         R"("format": )" +
+                             rules + "}");
+  };
+  format(R"({"lines": 2, "max_chars": 72, "min_chars": 1, "max_line_chars": 40, "json": "object", "json_keys": ["k"],
+             "forbid": ["x"], "not_end": ["."]})");
+  FormatRules rules;
+  rules.min_lines = rules.max_lines = 2;
+  rules.min_chars = 1, rules.max_chars = 72, rules.max_line_chars = 40;
+  rules.json = JsonForm::object;
+  rules.json_keys = {"k"}, rules.forbid = {"x"}, rules.not_end = {"."};
+  EXPECT_EQ(read_tasks(folder_.string())[0].format, rules);
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {"3", "object"},
+      {"{}", "at least one rule"},
+      {R"({"line": 1})", "'line'"},
+      {R"({"lines": 0})", "'lines'"},
+      {R"({"lines": "many"})", "items"},
+      {R"({"lines": 1, "max_lines": 2})", "'max_lines'"},
+      {R"({"min_lines": 3, "max_lines": 2})", "least number"},
+      {R"({"json": "yaml"})", "any, object or array"},
+      {R"({"json": "array", "json_keys": ["k"]})", "'json_keys'"},
+      {R"({"forbid": "x"})", "'forbid'"},
+      {R"({"max_chars": -1})", "'max_chars'"}};
+  for (const auto& [rule, part] : bad) {
+    format(rule);
+    expect_error(ErrorCode::corrupt, {"t.task.json: ", "format", part});
+  }
+  format(R"({"lines": "items"})");
+  expect_error(ErrorCode::corrupt, {"t.jsonl: line 1", "'items'"});
+}
+
+TEST_F(TaskFiles, TheSumOfTheDataIsCompared) {
+  const auto sum = [&](const std::string& value) {
+    write("t.task.json",
+          R"({"task": "t", "data": "t.jsonl", "metrics": {"primary": "exact"}, "sha256": ")" + value + "\"}");
+  };
+  sum(sha256(kItem));
+  EXPECT_EQ(read_tasks(folder_.string())[0].sha256, sha256(kItem));
+  write("t.jsonl", std::string(kItem) + "\n");
+  expect_error(ErrorCode::corrupt, {"t.task.json", "'sha256'", "t.jsonl", sha256(kItem)});
+  sum("abc");
+  expect_error(ErrorCode::corrupt, {"t.task.json", "'sha256'", "64 digits"});
 }
 
 TEST(NanoTasks, TheThreeTasksReadAndHave120ItemsEach) {

@@ -63,6 +63,7 @@ def make_report(folder):
     (tasks / "menu.eval.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items))
     task = json.loads((source / "tasks/nano/menu.task.json").read_text())
     task["task"] = HOSTILE
+    del task["sha256"]  # of all items
     (tasks / "menu.task.json").write_text(json.dumps(task))
     candidates = folder / "candidates.toml"
     candidates.write_text('schemes = ["q4_0", "q2_k"]\n')
