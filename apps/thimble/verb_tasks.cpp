@@ -12,7 +12,6 @@
 #include "eval/task_check.h"
 #include "eval/task_example.h"
 #include "eval/task_import.h"
-#include "exit_codes.h"
 #include "model/model_config.h"
 #include "standard_output.h"
 #include "verbs.h"
@@ -155,7 +154,7 @@ void print_json(const FolderCheck& r) {
                      {"reference_tokens", lengths_json(t.answers)},
                      {"findings", findings_json(t.findings)}});
   }
-  print_json(Json{{"tasks", tasks}, {"findings", findings_json(r.findings)}, {"ok", !r.has_problems()}});
+  print_json(Json{{"tasks", tasks}, {"findings", findings_json(r.findings)}, {"ok", r.n_problems() == 0}});
 }
 
 std::string lengths_text(const std::optional<TokenLengths>& l) {
@@ -178,16 +177,18 @@ void print_text(const FolderCheck& r) {
   if (r.tasks.front().prompts) fmt::print("tokens: shortest / median / longest\n");
   for (const TaskCheck& t : r.tasks) print_findings(printable(t.task), t.findings);
   print_findings("", r.findings);
-  fmt::print("{}\n", r.has_problems() ? "found problems" : "no problems");
+  if (r.n_problems() == 0) fmt::print("no problems\n");
 }
 
-void run_check(const CheckArguments& a, Context& context) {
+void run_check(const CheckArguments& a, const Context& context) {
   if (a.model.empty() && (a.n_ctx > 0 || !a.chat_template.empty())) {
     fail(ErrorCode::invalid_argument, "tasks check: --context and --template need --model");
   }
   const FolderCheck r = check(a, context);
   context.json ? print_json(r) : print_checked([&] { print_text(r); });
-  if (r.has_problems()) context.exit_code = kExitCorrupt;
+  if (const size_t n = r.n_problems(); n > 0) {
+    fail(ErrorCode::corrupt, "{}: found {} {}, expected none", a.folder, n, n == 1 ? "problem" : "problems");
+  }
 }
 
 void add_check(CLI::App& tasks, Context& context) {

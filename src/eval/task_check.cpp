@@ -53,7 +53,7 @@ std::string name_of(const TaskItem& item) {
 
 void add(std::vector<Finding>& findings, const Examples& examples, bool is_problem, std::string_view what) {
   if (examples.size() == 0) return;
-  findings.push_back({is_problem, fmt::format("{} {}: {}", examples.size(), what, examples.text())});
+  findings.push_back({is_problem, fmt::format("{} ({}): {}", what, examples.size(), examples.text())});
 }
 
 TokenLengths lengths_of(std::vector<int64_t> lengths) {
@@ -224,11 +224,13 @@ class OverlapCheck {
 
 }  // namespace
 
-bool FolderCheck::has_problems() const noexcept {
-  const auto problem = [](const Finding& f) { return f.is_problem; };
-  return std::any_of(findings.begin(), findings.end(), problem) ||
-         std::any_of(tasks.begin(), tasks.end(),
-                     [&](const TaskCheck& t) { return std::any_of(t.findings.begin(), t.findings.end(), problem); });
+size_t FolderCheck::n_problems() const noexcept {
+  const auto count = [](const std::vector<Finding>& list) {
+    return static_cast<size_t>(std::count_if(list.begin(), list.end(), [](const Finding& f) { return f.is_problem; }));
+  };
+  size_t n = count(findings);
+  for (const TaskCheck& t : tasks) n += count(t.findings);
+  return n;
 }
 
 std::string prompt_identity(const TaskItem& item) {

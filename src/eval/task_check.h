@@ -35,8 +35,8 @@ struct TaskCheck {
 
 struct FolderCheck {
   std::vector<TaskCheck> tasks;
-  std::vector<Finding> findings;  // across tasks: items that are also in a calibration file
-  bool has_problems() const noexcept;
+  std::vector<Finding> findings;       // across tasks: items that are also in a calibration file
+  size_t n_problems() const noexcept;  // in both
 };
 
 /// The model whose tokens are counted.

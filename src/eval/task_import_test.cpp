@@ -183,7 +183,7 @@ TEST_F(Import, WritesATaskThatTheReaderAndTheCheckTake) {
   EXPECT_EQ(read[0].sha256.size(), 64u);
   EXPECT_EQ(read[0].primary, Metric::chrf2);
   EXPECT_EQ(read[0].items[7].refs, (Strings{"49"}));
-  EXPECT_FALSE(check_tasks(tasks(), nullptr).has_problems());
+  EXPECT_EQ(check_tasks(tasks(), nullptr).n_problems(), 0u);
 }
 
 TEST_F(Import, CalibrationTakesWholeClustersAndNoEvaluatedPrompt) {
@@ -251,7 +251,7 @@ TEST_F(Import, TheExamplePassesTheCheck) {
   const ExampleTask example = write_example_task(tasks(), "mine");
   EXPECT_TRUE(fs::exists(example.data_path));
   const FolderCheck check = check_tasks(tasks(), nullptr);
-  EXPECT_FALSE(check.has_problems());
+  EXPECT_EQ(check.n_problems(), 0u);
   EXPECT_EQ(check.tasks[0].n_items, 3u);
   expect_error([&] { (void)write_example_task(tasks(), "mine"); }, {"mine.task.json"}, ErrorCode::invalid_argument);
   expect_error([&] { (void)write_example_task(tasks(), "no/name"); }, {"--name"}, ErrorCode::invalid_argument);
