@@ -31,7 +31,9 @@ void read_back(const std::vector<ImportedItem>& items) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  attempt([&] { thimble::parse_items(text, "fuzz", {{thimble::Metric::exact}, thimble::Metric::exact, false, false}); });
+  attempt([&] {
+    thimble::parse_items(text, "fuzz", {{thimble::Metric::exact}, thimble::Metric::exact, false, false});
+  });
   attempt([&] { read_back(thimble::parse_csv_items(text, "fuzz", "name")); });
   attempt([&] { read_back(thimble::parse_evals_items(text, "fuzz", "name")); });
   // First half the answer, second half the reference.
