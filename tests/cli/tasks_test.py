@@ -7,7 +7,7 @@ import json
 import subprocess
 import unittest
 
-from thimble_cli import CORRUPT, EXHAUSTED, IO, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, USAGE, CliTest
+from thimble_cli import CANNOT_TELL, CORRUPT, EXHAUSTED, IO, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, USAGE, CliTest
 
 MENU = [json.loads(line) for line in (SOURCE / "tasks/nano/menu.eval.jsonl").read_text().splitlines()]
 
@@ -58,6 +58,19 @@ class Tasks(CliTest):
         score = self.json("eval", NANO, "--tasks", self.tasks)["tasks"][0]["metrics"]
         self.assertEqual(score["exact"], 1.0)  # models/nano knows these dishes (tasks/nano)
         self.assertEqual(score["chrf2"], 100.0)
+
+    def test_csv_to_picked_model_in_three_commands(self):
+        """The walk through docs/EVALUATION.md, with two candidates instead of all."""
+        candidates = self.write("candidates.toml", 'schemes = ["q8_0", "q2_k"]\nhot_weights = [false]\n')
+        out = self.folder / "out"
+        self.expect(OK, "tasks", "import", self.csv_of(MENU[:60]), "-o", self.tasks, "--name", "menu", "--calibration",
+                    "0.3")
+        self.expect(OK, "tasks", "check", self.tasks, "--model", NANO)
+        done = self.run_thimble("squeeze", NANO, "--device", SOURCE / "devices/phone-4gb.toml", "--tasks", self.tasks,
+                                "--candidates", candidates, "-o", out)
+        self.assertIn(done.returncode, (OK, CANNOT_TELL), done.stderr)
+        self.assertTrue((out / "model.gguf").exists())
+        self.assertIn("menu", (out / "report.html").read_text())
 
     def test_calibration_data_stay_apart(self):
         path = self.csv_of(MENU)
