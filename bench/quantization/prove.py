@@ -39,11 +39,12 @@ class Model:
     samples: int = 256
     sensitivity_tokens: int = 4096
     quick: bool = False        # sensitivities of one type for each tensor
+    prompts: bool = True       # whether it knows code and arithmetic at all
 
 
 MODELS = [
     Model("nano", SOURCE / "models/nano/text/heldout.txt", 1 << 30,
-          [SOURCE / "models/nano/text/calib_generic.txt", SOURCE / "tasks/nano"], SOURCE / "tasks/nano"),
+          [SOURCE / "models/nano/text/calib_generic.txt", SOURCE / "tasks/nano"], SOURCE / "tasks/nano", prompts=False),
     Model("smollm2", HERE / "data/wiki.txt", 1 << 30, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 128, 2048, True),
     Model("qwen2.5-coder-1.5b", HERE / "data/wiki.txt", 30000, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 32, 1024, True),
 ]
@@ -97,6 +98,9 @@ STOCK = {  # scheme, with importance
     "stock iq4_xs": ("iq4_xs", False),
     "stock iq4_xs imatrix": ("iq4_xs", True),
 }
+# Rows measured on prompts of code and arithmetic as well: the claim that AWQ keeps these better than plain rounding.
+PROMPTS = ["q4_k_m importance", "q4_k_m awq", "i4_g128 importance", "i4_g128 awq"]
+PROMPT_TEXTS = ["code", "arithmetic"]
 CONFIRMED = ["stock q4_k_m imatrix", "size best", "size awq best", "body 4.25 best"]  # measured by stock llama.cpp as well
 
 
@@ -108,6 +112,13 @@ def run(command):
     if done.returncode != 0:
         sys.exit(f"{command[0]}: exit {done.returncode}")
     return done.stdout
+
+
+def points(report):
+    """Primary scores of `thimble eval --tasks`, of 100."""
+    def scale(metric):
+        return 1 if metric.startswith(("chrf", "bleu")) else 100
+    return {t["task"]: scale(t["primary"]) * t["metrics"][t["primary"]] for t in report["tasks"]}
 
 
 class Store:
@@ -208,15 +219,22 @@ class Proof:
         target.unlink()
         return self.store.put(key, command, value)
 
+    def fidelity(self, file, text):
+        return json.loads(run([*self.thimble, "eval", file, "--text", text, "--against", self.reference, "--json"]))
+
     def measure(self, name, file):
         about = json.loads(run([*self.thimble, "inspect", file, "--json"]))
-        told = json.loads(run([*self.thimble, "eval", file, "--text", self.text, "--against", self.reference, "--json"]))
+        told = self.fidelity(file, self.text)
         value = {"bytes": about["file_bytes"], "bpw": about["bits_per_weight"], "body_bpw": about["body_bits_per_weight"],
                  "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
                  "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
         if not self.options.no_tasks:
             scores = json.loads(run([*self.thimble, "eval", file, "--tasks", self.model.tasks, "--json"]))
-            value["tasks"] = {t["task"]: t["metrics"][t["primary"]] for t in scores["tasks"]}
+            value["tasks"] = points(scores)
+        if name in PROMPTS and self.model.prompts:
+            value["prompts"] = {text: self.fidelity(file, HERE / f"data/{text}.txt")["divergence"]["mean_kl"] for text in PROMPT_TEXTS}
+            answers = json.loads(run([*self.thimble, "eval", file, "--tasks", HERE / "data", "--json"]))
+            value["prompts"].update(points(answers))
         if name in CONFIRMED:
             said = json.loads(run([self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, file,
                                    self.text, 512, "--threads", self.options.threads]))
@@ -238,6 +256,18 @@ def table(store, model):
         stock = f" (stock says {v['stock_kl']:.5f})" if "stock_kl" in v else ""
         print(f"| {name} | {v['bytes']:,} | {v['bpw']:.3f} | {v['body_bpw']:.3f} | {v['perplexity']:.4f} | {v['mean_kl']:.5f}{stock} | "
               f"{v['p99_kl']:.4f} | {100 * v['top1']:.2f} % |{scores}")
+
+
+def prompt_table(store, model):
+    rows = [(key.split(": ", 1)[1], kept["value"]["prompts"]) for key, kept in store.values.items()
+            if key.startswith(model + ": ") and "prompts" in kept["value"]]
+    if not rows:
+        return
+    columns = list(rows[0][1])
+    print(f"\n#### {model}: code and arithmetic\n\n| |" + "".join(f" {c}{' KL' if c in PROMPT_TEXTS else ''} |" for c in columns))
+    print("|---|" + "---|" * len(columns))
+    for name, values in rows:
+        print(f"| {name} |" + "".join(f" {values[c]:.5f} |" if c in PROMPT_TEXTS else f" {values[c]:.1f} |" for c in columns))
 
 
 def main():
@@ -277,6 +307,7 @@ def main():
                 skipped.append(f"{model.name}: {name}: {reason}")
     for model in models:
         table(store, model.name)
+        prompt_table(store, model.name)
     for line in skipped:
         print("skipped:", line)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares Thimble with stock llama.cpp: same prompt ids, 32 greedy tokens.
 
-Usage: interop_test.py nano | synthetic | schemes | imatrix | folds | imports | smollm2 | qwen
+Usage: interop_test.py nano | synthetic | schemes | imatrix | folds | calibrated | imports | smollm2 | qwen
 Environment: THIMBLE (the program), THIMBLE_GREEDY (tests/interop/greedy.cpp), THIMBLE_NANO (models/nano as F16 GGUF),
-THIMBLE_SOURCE. Stock llama.cpp comes from scripts/get_peer, SmolLM2 and Qwen2.5-Coder from scripts/get_model; exit status 77 with the reason
+THIMBLE_SOURCE, THIMBLE_STOCK_FIDELITY (bench/quantization/stock_fidelity.cpp). Stock llama.cpp comes from scripts/get_peer, SmolLM2 and Qwen2.5-Coder from scripts/get_model; exit status 77 with the reason
 when either cannot be fetched.
 
 The rule: where the two programs first choose different tokens, the difference counts only when Thimble's logits of the
@@ -181,6 +181,30 @@ def test_folds(peer, folder):
     return failures + compare(peer, q8_0, [{"text": t} for t in TEXTS[:3]], TIE_INT8)
 
 
+def test_calibrated(peer, folder):
+    """Stock measures the same divergence of what second moments, folds and the allocator made. The float model's part of it is the
+    same on both sides; what is left are roundings of activations, 2 % at most here."""
+    thimble, nano, calibration = os.environ["THIMBLE"], os.environ["THIMBLE_NANO"], folder / "calib.thimble"
+    generic = SOURCE / "models/nano/text/calib_generic.txt"
+    must(run(thimble, "-q", "calibrate", nano, "--data", generic, "--samples", 48, "-o", calibration))
+    text = folder / "text.txt"
+    text.write_bytes((SOURCE / "models/nano/text/heldout.txt").read_bytes()[:12000])
+    libraries = peer / "node_modules" / "@node-llama-cpp" / "linux-x64" / "bins" / "linux-x64"
+    failures = 0
+    for flags in (["--scheme", "q4_k_m"], ["--scheme", "iq4_xs", "--method", "gptq"], ["--scheme", "q4_0", "--method", "gptq_cd"],
+                  ["--scheme", "iq4_xs", "--method", "search", "--fold", "awq"], ["--scheme", "q8_0", "--fold", "smooth"],
+                  ["--scheme", "q4_1", "--hot-weights=q8_0", "--method", "search"], ["--scheme", "q3_k_m"], ["--scheme", "q5_k_m"],
+                  ["--target-body-bpw", "4.4", "--quick", "--data", str(generic), "--sensitivity-tokens", "512"]):
+        model = folder / "model.gguf"
+        must(run(thimble, "-q", "quantize", nano, model, "--calibration", calibration, *flags))
+        ours = json.loads(must(run(thimble, "-q", "--json", "eval", model, "--text", text, "--against", nano)))["divergence"]["mean_kl"]
+        stock = json.loads(must(run(os.environ["THIMBLE_STOCK_FIDELITY"], libraries, nano, model, text, 512)))["mean_kl"]
+        failed = not abs(ours - stock) <= 0.02 * stock
+        print(f"{' '.join(flags)}: KL {ours:.6f}, stock {stock:.6f}{'  DIFFERS' if failed else ''}")
+        failures += failed
+    return failures
+
+
 def test_imports(peer, folder):
     """models/nano packed as GPTQ and as AWQ int4: what is imported must load in stock llama.cpp and speak there as here, as
     blocks and, where nothing is rounded to int8, de-quantized."""
@@ -232,7 +256,7 @@ def test_smollm2(peer, folder):
 
 def main():
     test = {"nano": test_nano, "synthetic": test_synthetic, "schemes": test_schemes, "imatrix": test_imatrix, "folds": test_folds,
-            "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
+            "calibrated": test_calibrated, "imports": test_imports, "smollm2": test_smollm2, "qwen": test_qwen}[sys.argv[1]]
     peer = fetch("get_peer")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
