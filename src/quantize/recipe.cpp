@@ -127,8 +127,7 @@ std::string recipe_identity(const Recipe& recipe) {
 }
 
 Recipe with_default_rounding(Recipe recipe, const Calibration* calibration) {
-  if (calibration == nullptr) return recipe;
-  if (recipe.rounding.method != RoundingMethod::search || !recipe.rounding_rules.empty()) return recipe;
+  if (calibration == nullptr || recipe.names_rounding) return recipe;
   const std::vector<std::string> inputs = calibration->inputs();
   const bool second = std::any_of(inputs.begin(), inputs.end(),
                                   [&](const std::string& input) { return calibration->has_second_moment(input); });
@@ -172,6 +171,7 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
   for (const TomlTable& rule : table.tables("rule")) recipe.rules.push_back(read_rule(rule));
   recipe.fold = read_name(table, "fold", "none", fold_method_from_name);
   recipe.rounding = read_rounding(table, recipe.rounding);
+  recipe.names_rounding = table.has("method") || !table.tables("rounding").empty();
   for (const TomlTable& rule : table.tables("rounding")) {
     rule.only({"match", "method", "damp", "sweeps"});
     recipe.rounding_rules.push_back({rule.string("match"), read_rounding(rule, recipe.rounding)});

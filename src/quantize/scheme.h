@@ -63,6 +63,7 @@ struct Recipe {
   std::vector<RecipeRule> rules;  // ordered
   FoldMethod fold = FoldMethod::none;
   RoundingSettings rounding = {RoundingMethod::search};  // of tensors that no rounding rule names
+  bool names_rounding = false;                           // somebody asked for this method, also where it is search
   std::vector<RoundingRule> rounding_rules;              // ordered
   OutlierBudget outliers = {};  // of every quantized matrix but token_embd.weight and output.weight
 };

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "calibrate/calibration.h"
 
 namespace thimble {
 namespace {
@@ -273,6 +274,24 @@ TEST(Recipe, IdentityIsThatOfAllThatDecidesWeights) {
     EXPECT_TRUE(seen.insert(recipe_identity(parse_recipe("scheme = \"q4_k_m\"\n" + more, "r.toml"))).second) << more;
   }
   EXPECT_TRUE(seen.insert(recipe_identity(recipe_from_scheme("q4_k_s"))).second);
+}
+
+TEST(Recipe, BestIsTheDefaultOfWhoHasSecondMoments) {
+  CalibrationEntry entry;
+  entry.name = "x";
+  entry.weights = {"x.weight"};
+  entry.statistics = {2, 1, {1.0f, 1.0f}, {}, {}};
+  const Calibration importance_only = Calibration::from_entries({}, std::span(&entry, 1));
+  entry.second_moment = {1.0f, 0.0f, 0.0f, 1.0f};
+  const Calibration second_moments = Calibration::from_entries({}, std::span(&entry, 1));
+  const Recipe plain = recipe_from_scheme("q4_0");
+  EXPECT_EQ(with_default_rounding(plain, nullptr).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(plain, &importance_only).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(plain, &second_moments).rounding.method, RoundingMethod::best);
+  const Recipe asked = parse_recipe("scheme = \"q4_0\"\nmethod = \"search\"\n", "r.toml");
+  EXPECT_EQ(with_default_rounding(asked, &second_moments).rounding.method, RoundingMethod::search);
+  const Recipe rules = parse_recipe("scheme = \"q4_0\"\n[[rounding]]\nmatch = \"*\"\nmethod = \"gptq\"\n", "r.toml");
+  EXPECT_EQ(with_default_rounding(rules, &second_moments).rounding.method, RoundingMethod::search);
 }
 
 TEST(Recipe, CommandLineRules) {
