@@ -1,6 +1,7 @@
 // The type choice against what stock llama.cpp chose (tests/golden/mixes), and the ways it must differ.
 #include "quantize/scheme.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -39,7 +40,8 @@ struct MixGolden {
   std::string types_of(const Recipe& recipe, bool has_importance) const {
     std::string out;
     for (const TypeChoice& choice : choose_types(recipe, config, shapes, has_importance)) {
-      out += (out.empty() ? "" : " ") + std::string(traits(choice.type).name);
+      if (!out.empty()) out += ' ';
+      out += traits(choice.type).name;
     }
     return out;
   }
@@ -269,17 +271,19 @@ TEST(Recipe, IdentityIsThatOfAllThatDecidesWeights) {
   for (const std::string& more :
        {std::string("fold = \"awq\"\n"), std::string("method = \"gptq\"\n"),
         std::string("method = \"gptq\"\ndamp = 0.2\n"), std::string("method = \"gptq\"\nsweeps = 2\n"),
-        std::string("outliers = 3\n"), std::string("outlier_bits = 0.1\n"), rule, rule + "outliers = 0\n",
+        std::string("outliers = 3\n"), std::string("outlier_bits = 0.1\n"), rule, fmt::format("{}outliers = 0\n", rule),
         std::string("[[rounding]]\nmatch = \"*\"\nmethod = \"gptq\"\n")}) {
-    EXPECT_TRUE(seen.insert(recipe_identity(parse_recipe("scheme = \"q4_k_m\"\n" + more, "r.toml"))).second) << more;
+    EXPECT_TRUE(
+        seen.insert(recipe_identity(parse_recipe(fmt::format("scheme = \"q4_k_m\"\n{}", more), "r.toml"))).second)
+        << more;
   }
   EXPECT_TRUE(seen.insert(recipe_identity(recipe_from_scheme("q4_k_s"))).second);
 }
 
 TEST(Recipe, BestIsTheDefaultOfWhoHasSecondMoments) {
   CalibrationEntry entry;
-  entry.name = "x";
-  entry.weights = {"x.weight"};
+  entry.name = "blk.0.ffn_up";
+  entry.weights = {"blk.0.ffn_up.weight"};
   entry.statistics = {2, 1, {1.0f, 1.0f}, {}, {}};
   const Calibration importance_only = Calibration::from_entries({}, std::span(&entry, 1));
   entry.second_moment = {1.0f, 0.0f, 0.0f, 1.0f};
