@@ -1,60 +1,25 @@
-// Cluster bootstrap over sums and counts per cluster, so that one resample costs as many steps as there are clusters.
+// Cluster bootstrap over sums and counts per cluster.
 #include "eval/statistics.h"
 
 #include <algorithm>
 #include <cmath>
-#include <string_view>
-#include <unordered_map>
 
 #include "base/error.h"
+#include "eval/distributions.h"
+#include "eval/resampling.h"
 
 namespace thimble {
 
 namespace {
 
-// SplitMix64 (Steele, Lea and Flood 2014): the sequence is fixed here, so the same data give the same interval
-// everywhere.
-class Generator {
- public:
-  explicit Generator(uint64_t seed) noexcept : state_(seed) {}
-  /// Uniform in [0, n), n < 2^32; the bias of the multiplication method is below 2^-32 * n.
-  size_t below(size_t n) noexcept { return static_cast<size_t>(((next() >> 32) * static_cast<uint64_t>(n)) >> 32); }
-
- private:
-  uint64_t next() noexcept {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-  uint64_t state_;
-};
-
-struct Cluster {
-  double sum = 0;
-  double count = 0;
-};
-
-std::vector<Cluster> sum_clusters(std::span<const double> x, std::span<const std::string> names) {
-  std::vector<Cluster> clusters;
-  std::unordered_map<std::string_view, size_t> index;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const auto [it, is_new] = index.emplace(names[i], clusters.size());
-    if (is_new) clusters.emplace_back();
-    clusters[it->second].sum += x[i];
-    clusters[it->second].count += 1;
-  }
-  return clusters;
-}
-
 // Sorted means of the resamples.
-std::vector<double> resample(const std::vector<Cluster>& clusters, int resamples, uint64_t seed) {
-  Generator generator(seed);
+std::vector<double> resample(const std::vector<ClusterSum>& clusters, int resamples, uint64_t seed) {
+  SplitMix64 generator(seed);
   std::vector<double> means(static_cast<size_t>(resamples));
   for (double& mean : means) {
-    Cluster total;
+    ClusterSum total;
     for (size_t k = 0; k < clusters.size(); ++k) {
-      const Cluster& drawn = clusters[generator.below(clusters.size())];
+      const ClusterSum& drawn = clusters[generator.below(clusters.size())];
       total.sum += drawn.sum;
       total.count += drawn.count;
     }
@@ -64,11 +29,12 @@ std::vector<double> resample(const std::vector<Cluster>& clusters, int resamples
   return means;
 }
 
-double quantile(const std::vector<double>& sorted, double share) noexcept {
-  const double position = share * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+// Share below the lower end: what a t interval with k-1 degrees of freedom would take of a normal distribution whose
+// variance lacks the factor k/(k-1), as that of resampled means does.
+double expanded_tail(double confidence, size_t n_clusters) noexcept {
+  const auto k = static_cast<double>(n_clusters);
+  const double t = student_t_quantile((1.0 - confidence) / 2.0, k - 1);
+  return normal_cdf(t * std::sqrt(k / (k - 1)));
 }
 
 void check_arguments(size_t n, size_t n_clusters, double confidence, int resamples) {
@@ -88,6 +54,12 @@ double mean_of(std::span<const double> x) noexcept {
   return sum / static_cast<double>(x.size());
 }
 
+double largest_of(std::span<const double> x) noexcept {
+  double out = 0;
+  for (const double v : x) out = std::max(out, std::abs(v));
+  return out;
+}
+
 }  // namespace
 
 PairedDifference paired_bootstrap(std::span<const double> a, std::span<const double> b,
@@ -100,21 +72,46 @@ PairedDifference paired_bootstrap(std::span<const double> a, std::span<const dou
   check_arguments(a.size(), clusters.size(), confidence, resamples);
   std::vector<double> difference(a.size());
   for (size_t i = 0; i < a.size(); ++i) difference[i] = a[i] - b[i];
-  const std::vector<double> means = resample(sum_clusters(difference, clusters), resamples, seed);
+  const auto n = static_cast<double>(a.size());
   PairedDifference out;
   out.mean = mean_of(difference);
-  out.low = quantile(means, (1.0 - confidence) / 2.0);
-  out.high = quantile(means, (1.0 + confidence) / 2.0);
+  const double largest = largest_of(difference);
+  if (largest == 0) {
+    const double unseen = kScoreRange * (1.0 - std::pow((1.0 - confidence) / 2.0, 1.0 / n));
+    out.low = -unseen;
+    out.high = unseen;
+    return out;
+  }
+  const std::vector<ClusterSum> sums = sum_clusters(difference, clusters);
+  const std::vector<double> means = resample(sums, resamples, seed);
   const auto worse = std::lower_bound(means.begin(), means.end(), 0.0) - means.begin();
   out.p_worse = static_cast<double>(worse) / static_cast<double>(means.size());
+  if (sums.size() < 2) {
+    out.low = -kScoreRange;
+    out.high = kScoreRange;
+    return out;
+  }
+  const double tail = expanded_tail(confidence, sums.size());
+  const double unseen = normal_quantile((1.0 + confidence) / 2.0) * largest / n;
+  // Ends of a bootstrap lie on either side of the mean but for rounding.
+  out.low = out.mean - std::hypot(std::max(0.0, out.mean - sorted_quantile(means, tail)), unseen);
+  out.high = out.mean + std::hypot(std::max(0.0, sorted_quantile(means, 1.0 - tail) - out.mean), unseen);
   return out;
 }
 
 Interval bootstrap_mean(std::span<const double> x, std::span<const std::string> clusters, double confidence,
                         int resamples, uint64_t seed) {
   check_arguments(x.size(), clusters.size(), confidence, resamples);
-  const std::vector<double> means = resample(sum_clusters(x, clusters), resamples, seed);
-  return {mean_of(x), quantile(means, (1.0 - confidence) / 2.0), quantile(means, (1.0 + confidence) / 2.0)};
+  std::vector<ClusterSum> sums = sum_clusters(x, clusters);
+  if (sums.size() == 1) {
+    sums.clear();
+    for (const double v : x) sums.push_back({v, 1});
+  }
+  const double mean = mean_of(x);
+  if (sums.size() == 1) return {mean, mean, mean};
+  const std::vector<double> means = resample(sums, resamples, seed);
+  const double tail = expanded_tail(confidence, sums.size());
+  return {mean, sorted_quantile(means, tail), sorted_quantile(means, 1.0 - tail)};
 }
 
 }  // namespace thimble
