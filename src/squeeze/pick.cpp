@@ -1,93 +1,147 @@
-// Non-inferiority by paired intervals. The lower end of the two-sided interval must stay above -margin on every task,
-// so a candidate passes a one-sided test at (1 + confidence) / 2: errors are on the side of the larger model.
+// Non-inferiority decides; where it cannot, the text says what would.
 #include "squeeze/pick.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
+#include "squeeze/headline.h"
+#include "squeeze/html_text.h"
+#include "squeeze/standings.h"
 
 namespace thimble {
 
 namespace {
 
-struct Scores {
-  std::vector<double> points;
-  std::vector<std::string> clusters;
-};
-
-// Items of all tasks; a cluster of one task has nothing to do with that of the same name in another.
-Scores all_items(const std::vector<TaskResult>& tasks) {
-  Scores out;
-  for (const TaskResult& t : tasks) {
-    const std::vector<double> points = t.points();
-    out.points.insert(out.points.end(), points.begin(), points.end());
-    for (const ItemResult& item : t.items) out.clusters.push_back(t.task + "/" + item.cluster);
-  }
-  return out;
-}
-
-PairedDifference task_difference(const TaskResult& a, const TaskResult& b, double confidence) {
-  return paired_bootstrap(a.points(), b.points(), a.clusters(), confidence, kResamples, kBootstrapSeed);
-}
-
-Standing judge(const Candidate& candidate, double margin) {
-  bool unclear = false;
-  for (const PairedDifference& d : candidate.task_differences) {
-    if (d.high < -margin) return Standing::loses;
-    unclear = unclear || d.low < -margin;
-  }
-  return unclear ? Standing::unclear : Standing::keeps;
-}
+constexpr double kSameSize = 1.005;  // files this close in size are told apart by speed
 
 // True when `larger` is better than `smaller` on some task, with confidence.
 bool beats(const Candidate& larger, const Candidate& smaller, double confidence) {
   for (size_t t = 0; t < larger.tasks.size(); ++t) {
-    if (task_difference(larger.tasks[t], smaller.tasks[t], confidence).low > 0) return true;
+    const PairedDifference d = paired_bootstrap(larger.tasks[t].points(), smaller.tasks[t].points(),
+                                                larger.tasks[t].clusters(), confidence, kResamples, kBootstrapSeed);
+    if (d.low > 0) return true;
   }
   return false;
 }
 
-std::string megabytes(uint64_t bytes) {
-  return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
-}
-
-// What a picked candidate costs and saves.
+// What a candidate costs and saves.
 std::string describe(const Candidate& c, const Candidate& baseline) {
   return fmt::format("{} ({}, {:.0f} % of the float model's {}) scores {:.1f} points against {:.1f} of the float model",
-                     c.recipe.name, megabytes(c.file_bytes),
+                     c.recipe.name, format_bytes(c.file_bytes),
                      100.0 * static_cast<double>(c.file_bytes) / static_cast<double>(baseline.file_bytes),
-                     megabytes(baseline.file_bytes), c.score.mean, baseline.score.mean);
+                     format_bytes(baseline.file_bytes), c.score.mean, baseline.score.mean);
 }
 
-// A bootstrap of items that all agree gives a point: it cannot see losses rarer than about 3 in n items (95 %).
-std::string resolution_note(const Candidate& c) {
-  std::string out;
-  for (size_t t = 0; t < c.tasks.size(); ++t) {
-    const PairedDifference& d = c.task_differences[t];
-    if (d.low != d.high || c.tasks[t].items.empty()) continue;
-    const double unseen = 300.0 / static_cast<double>(c.tasks[t].items.size());
-    out += fmt::format("{}{} {:.1f} points ({} items)", out.empty() ? "" : ", ", c.tasks[t].task, unseen,
-                       c.tasks[t].items.size());
-  }
-  if (out.empty()) return out;
-  return " On some tasks no item scored differently from the float model, so the interval is a point; by the rule of "
-         "three smaller losses than these could still go unseen: " +
-         out + ". Perplexity and KL divergence show differences that saturated tasks hide.";
+std::string margin_text(const SqueezeOptions& o) {
+  return fmt::format("the margin ({} {}, {:.0f} % confidence)", o.margin, o.margin == 1 ? "point" : "points",
+                     100.0 * o.confidence);
 }
 
-std::vector<size_t> by_size(std::span<const Candidate> candidates) {
+// Indices of scored candidates with a standing, smallest file first.
+std::vector<size_t> with_standing(std::span<const Candidate> candidates, Standing standing) {
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
+  std::erase_if(order, [&](size_t i) { return !candidates[i].excluded.empty() || candidates[i].standing != standing; });
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return candidates[a].file_bytes < candidates[b].file_bytes; });
-  std::erase_if(order, [&](size_t i) { return !candidates[i].excluded.empty(); });
   return order;
 }
 
-Choice nothing(const Candidate& baseline, std::span<const Candidate> candidates, const std::vector<size_t>& scored,
-               const SqueezeOptions& options) {
+// Of the files as small as the first, the fastest.
+size_t fastest_of_smallest(std::span<const Candidate> candidates, const std::vector<size_t>& by_size) {
+  size_t best = by_size.front();
+  const double limit = static_cast<double>(candidates[best].file_bytes) * kSameSize;
+  for (const size_t i : by_size) {
+    if (static_cast<double>(candidates[i].file_bytes) > limit) break;
+    if (candidates[i].plan.decode_tokens_per_s > candidates[best].plan.decode_tokens_per_s) best = i;
+  }
+  return best;
+}
+
+// "meeting: about 310 more items (51 now)" for each task that is not decided.
+std::string what_would_decide(const Candidate& c, const SqueezeOptions& options) {
+  std::string out;
+  for (size_t t = 0; t < c.comparisons.size(); ++t) {
+    const TaskComparison& made = c.comparisons[t];
+    const auto n = static_cast<int64_t>(c.tasks[t].items.size());
+    const double alpha = (1 - options.confidence) / 2;
+    if (made.p_keeps <= alpha && c.task_differences[t].low > -options.margin && made.items_needed == n) continue;
+    out += out.empty() ? "" : "; ";
+    if (!made.items_needed) {
+      out += fmt::format("{}: no realistic number ({} now)", c.tasks[t].task, n);
+    } else if (*made.items_needed > n) {
+      out += fmt::format("{}: about {} more ({} now)", c.tasks[t].task, *made.items_needed - n, n);
+    }
+  }
+  if (out.empty()) return " A few more items on each task would decide.";
+  return fmt::format(" Items that would decide in 4 of 5 cases, were the losses as measured: {}.", out);
+}
+
+std::string names_of(std::span<const Candidate> candidates, const std::vector<size_t>& some) {
+  std::string out;
+  for (const size_t i : some) out += (out.empty() ? "" : ", ") + candidates[i].recipe.name;
+  return out;
+}
+
+Choice keeper(const Candidate& baseline, std::span<const Candidate> candidates, const std::vector<size_t>& keepers,
+              const SqueezeOptions& options) {
   Choice out;
+  const size_t best = fastest_of_smallest(candidates, keepers);
+  const Candidate& c = candidates[best];
+  out.verdict = Verdict::picked;
+  out.picked = static_cast<int>(best);
+  out.explanation = fmt::format(
+      "{} and keeps within {} on every task, corrected for {} candidates; no smaller candidate that fits "
+      "is shown to.",
+      describe(c, baseline), margin_text(options),
+      std::count_if(candidates.begin(), candidates.end(), [](const Candidate& x) { return x.excluded.empty(); }));
+  std::vector<size_t> smaller = with_standing(candidates, Standing::unclear);
+  std::erase_if(smaller, [&](size_t i) { return candidates[i].file_bytes >= c.file_bytes; });
+  if (!smaller.empty()) {
+    out.explanation +=
+        fmt::format(" Smaller, but the items cannot tell: {}. For {}:{}", names_of(candidates, smaller),
+                    candidates[smaller.front()].recipe.name, what_would_decide(candidates[smaller.front()], options));
+  }
+  return out;
+}
+
+bool within_margin_as_measured(const Candidate& c, double margin) {
+  return std::all_of(c.task_differences.begin(), c.task_differences.end(),
+                     [&](const PairedDifference& d) { return d.mean >= -margin; });
+}
+
+Choice undecided(const Candidate& baseline, std::span<const Candidate> candidates, const std::vector<size_t>& unclear,
+                 const SqueezeOptions& options) {
+  const auto beaten = [&](size_t k) {
+    return std::any_of(unclear.begin() + static_cast<std::ptrdiff_t>(k) + 1, unclear.end(), [&](size_t other) {
+      return beats(candidates[other], candidates[unclear[k]], options.confidence);
+    });
+  };
+  size_t taken = unclear.front();
+  bool good = false;
+  for (size_t k = 0; k < unclear.size() && !good; ++k) {
+    good = within_margin_as_measured(candidates[unclear[k]], options.margin) && !beaten(k);
+    if (good) taken = unclear[k];
+  }
+  const Candidate& c = candidates[taken];
+  Choice out;
+  out.verdict = Verdict::cannot_tell;
+  out.picked = static_cast<int>(taken);
+  out.explanation = fmt::format("{}. The items cannot tell whether it keeps within {}: ", describe(c, baseline),
+                                margin_text(options));
+  out.explanation +=
+      good ? "the losses measured are within it, but too uncertain. It is the smallest such candidate that no larger "
+             "one "
+             "is shown to beat, so it was taken."
+           : "no candidate's measured losses are within it on every task, and the smallest undecided one was taken.";
+  out.explanation += what_would_decide(c, options);
+  return out;
+}
+
+Choice nothing(const Candidate& baseline, std::span<const Candidate> candidates, const SqueezeOptions& options) {
+  Choice out;
+  const std::vector<size_t> scored = with_standing(candidates, Standing::loses);
   if (scored.empty()) {
     out.explanation =
         fmt::format("None of the {} candidates fits the device: see the reasons below.", candidates.size());
@@ -96,29 +150,13 @@ Choice nothing(const Candidate& baseline, std::span<const Candidate> candidates,
   const size_t best = *std::max_element(scored.begin(), scored.end(), [&](size_t a, size_t b) {
     return candidates[a].score.mean < candidates[b].score.mean;
   });
-  out.explanation = fmt::format(
-      "{} of {} candidates fit the device, but each loses more than the margin of {} points on some task at "
-      "{:.0f} % confidence. The best of them: {}.",
-      scored.size(), candidates.size(), options.margin, 100.0 * options.confidence,
-      describe(candidates[best], baseline));
+  out.explanation =
+      fmt::format("{} of {} candidates fit the device, but each loses more than {} on some task. The best of them: {}.",
+                  scored.size(), candidates.size(), margin_text(options), describe(candidates[best], baseline));
   return out;
 }
 
 }  // namespace
-
-std::string_view standing_name(Standing s) noexcept {
-  switch (s) {
-    case Standing::excluded:
-      return "excluded";
-    case Standing::keeps:
-      return "keeps";
-    case Standing::loses:
-      return "loses";
-    case Standing::unclear:
-      return "unclear";
-  }
-  return "unknown";
-}
 
 std::string_view verdict_name(Verdict v) noexcept {
   switch (v) {
@@ -132,52 +170,27 @@ std::string_view verdict_name(Verdict v) noexcept {
   return "unknown";
 }
 
-void compare_with_float(Candidate& candidate, const Candidate& baseline, double margin, double confidence) {
-  if (candidate.tasks.size() != baseline.tasks.size()) {
-    fail(ErrorCode::internal, "{}: found {} scored tasks, expected {}", candidate.recipe.name, candidate.tasks.size(),
-         baseline.tasks.size());
-  }
-  const Scores a = all_items(candidate.tasks);
-  const Scores b = all_items(baseline.tasks);
-  candidate.score = bootstrap_mean(a.points, a.clusters, confidence, kResamples, kBootstrapSeed);
-  candidate.against_float = paired_bootstrap(a.points, b.points, a.clusters, confidence, kResamples, kBootstrapSeed);
-  candidate.task_differences.clear();
-  for (size_t t = 0; t < candidate.tasks.size(); ++t) {
-    candidate.task_differences.push_back(task_difference(candidate.tasks[t], baseline.tasks[t], confidence));
-  }
-  candidate.standing = judge(candidate, margin);
+Choice pick(const Candidate& baseline, std::span<const Candidate> candidates, const SqueezeOptions& options) {
+  const std::vector<size_t> keepers = with_standing(candidates, Standing::keeps);
+  if (!keepers.empty()) return keeper(baseline, candidates, keepers, options);
+  const std::vector<size_t> unclear = with_standing(candidates, Standing::unclear);
+  if (!unclear.empty()) return undecided(baseline, candidates, unclear, options);
+  return nothing(baseline, candidates, options);
 }
 
-Choice pick(const Candidate& baseline, std::span<const Candidate> candidates, const SqueezeOptions& options) {
-  const std::vector<size_t> order = by_size(candidates);
-  for (size_t k = 0; k < order.size(); ++k) {
-    const Candidate& c = candidates[order[k]];
-    if (c.standing == Standing::loses) continue;
-    const bool beaten =
-        c.standing == Standing::unclear &&
-        std::any_of(order.begin() + static_cast<std::ptrdiff_t>(k) + 1, order.end(), [&](size_t other) {
-          return candidates[other].standing != Standing::loses && beats(candidates[other], c, options.confidence);
-        });
-    if (beaten) continue;
-    Choice out;
-    out.picked = static_cast<int>(order[k]);
-    const std::string limit =
-        fmt::format("the margin ({} points, {:.0f} % confidence)", options.margin, 100.0 * options.confidence);
-    if (c.standing == Standing::keeps) {
-      out.verdict = Verdict::picked;
-      out.explanation = fmt::format("{} and keeps within {} on every task; no smaller candidate that fits does.",
-                                    describe(c, baseline), limit) +
-                        resolution_note(c);
-    } else {
-      out.verdict = Verdict::cannot_tell;
-      out.explanation = fmt::format(
-          "{}. The items cannot tell whether it keeps within {}, and no larger candidate is better than it with that "
-          "confidence, so the smaller one was taken. More items, or a wider margin, would decide.",
-          describe(c, baseline), limit);
-    }
-    return out;
+void conclude(SqueezeResult& r) {
+  compare_with_float(r.baseline, r.baseline, r.options.confidence);
+  r.baseline.against_float = {};  // of a model with itself nothing is unknown
+  for (PairedDifference& d : r.baseline.task_differences) d = {};
+  for (Candidate& c : r.candidates) {
+    if (c.excluded.empty()) compare_with_float(c, r.baseline, r.options.confidence);
   }
-  return nothing(baseline, candidates, order, options);
+  judge_standings(r.candidates, r.baseline, r.options);
+  const Choice choice = pick(r.baseline, r.candidates, r.options);
+  r.verdict = choice.verdict;
+  r.picked = choice.picked;
+  r.explanation = choice.explanation;
+  r.order_agreement = order_agreement(r.candidates, r.options.confidence);
 }
 
 }  // namespace thimble

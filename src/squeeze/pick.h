@@ -8,24 +8,21 @@
 
 namespace thimble {
 
-// Fixed, so that the same answers always give the same verdict. 10,000 resamples put the ends of a 95 % interval within
-// about 2 % of its width.
-constexpr int kResamples = 10000;
-constexpr uint64_t kBootstrapSeed = 20240607;
-
-/// Fills score, against_float, task_differences and standing of `candidate` from its and the float model's item scores.
-void compare_with_float(Candidate& candidate, const Candidate& baseline, double margin, double confidence);
-
 struct Choice {
   Verdict verdict = Verdict::nothing_fits;
   int picked = -1;
   std::string explanation;
 };
 
-/// Smallest candidate first: one that keeps the margin on every task is picked. One whose intervals reach over the
-/// margin is taken, with verdict cannot_tell, unless a larger candidate that is not worse than the margin beats it with
-/// confidence on some task. Nothing left: nothing_fits, and the explanation says whether the device or the tasks
-/// refused.
+/// Among candidates that keep the margin on every task: the smallest, and of those within half a percent of its size
+/// the fastest; verdict "picked". Otherwise "cannot tell", and the smallest undecided one is taken whose measured loss
+/// is within the margin on every task and that no larger candidate which does not lose beats with confidence (if none
+/// is, the smallest undecided one at all); the explanation says how many more items would decide. Nothing undecided
+/// left: nothing_fits, and the explanation says whether the device or the tasks refused.
 Choice pick(const Candidate& baseline, std::span<const Candidate> candidates, const SqueezeOptions& options);
+
+/// Compares, judges and picks, and fills what follows from the finished candidates of `result`: scores, differences,
+/// standings, verdict, picked, explanation, order_agreement.
+void conclude(SqueezeResult& result);
 
 }  // namespace thimble

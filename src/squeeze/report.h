@@ -1,4 +1,5 @@
-// What a squeeze leaves for people (report.html, self-contained) and for machines (report.json).
+// What a squeeze leaves for people (report.html, self-contained; report.md, for reviews) and for machines
+// (report.json).
 #pragma once
 
 #include <string>
@@ -8,11 +9,15 @@
 
 namespace thimble {
 
-/// One HTML document: inline style and SVG, no script, nothing loaded from anywhere; every text from outside escaped.
+/// One HTML document: inline style, SVG and one small script (search), which its content security policy names by hash;
+/// nothing loaded from anywhere; every text from outside escaped; whole without the script.
 std::string report_html(const SqueezeResult& result);
 
 /// One JSON document, schema in docs/EVALUATION.md.
 std::string report_json(const SqueezeResult& result);
+
+/// Verdict, tables and how to reproduce, as GitHub-flavoured Markdown. Texts from outside cannot break out of a cell.
+std::string report_markdown(const SqueezeResult& result);
 
 /// An item that a candidate answered worse than the float model.
 struct WorstItem {

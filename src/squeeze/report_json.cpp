@@ -2,8 +2,10 @@
 #include <algorithm>
 
 #include "base/json.h"
-#include "squeeze/pick.h"
+#include "eval/scored_model.h"
+#include "squeeze/headline.h"
 #include "squeeze/report.h"
+#include "squeeze/standings.h"
 
 namespace thimble {
 
@@ -44,6 +46,29 @@ Json to_json(const FidelityResult& f) {
   return out;
 }
 
+Json to_json(const TaskComparison& c) {
+  return {{"p_different", c.p_different}, {"p_keeps", c.p_keeps},
+          {"p_loses", c.p_loses},         {"lost", c.flips.lost},
+          {"gained", c.flips.gained},     {"p_mcnemar", c.flips.p},
+          {"detectable", c.detectable},   {"items_needed", c.items_needed ? Json(*c.items_needed) : Json()}};
+}
+
+Json to_json(const Disagreement& d) {
+  return {{"pairs", d.pairs}, {"tied", d.tied}, {"disagree", d.disagree},
+          {"rate", d.rate},   {"low", d.low},   {"high", d.high}};
+}
+
+Json to_json(const OrderAgreement& o, double confidence) {
+  return {{"measure", o.measure},
+          {"task", o.task.empty() ? Json() : Json(o.task)},
+          {"all", to_json(o.agreement.all)},
+          {"significant", to_json(o.agreement.significant)},
+          {"tau_b", o.agreement.tau_b},
+          {"tau_low", o.agreement.tau_low},
+          {"tau_high", o.agreement.tau_high},
+          {"text", describe_agreement(o, confidence)}};
+}
+
 Json task_scores(const Candidate& c, const std::vector<TaskSet>& tasks) {
   Json out = Json::array();
   for (size_t t = 0; t < c.tasks.size(); ++t) {
@@ -53,7 +78,9 @@ Json task_scores(const Candidate& c, const std::vector<TaskSet>& tasks) {
     const auto truncated =
         std::count_if(r.items.begin(), r.items.end(), [](const ItemResult& i) { return i.truncated; });
     Json entry = {{"task", r.task}, {"items", r.items.size()}, {"metrics", metrics}, {"truncated", truncated}};
-    if (t < c.task_differences.size()) entry["against_float"] = to_json(c.task_differences[t]);
+    entry["against_float"] = t < c.task_differences.size() ? to_json(c.task_differences[t]) : Json();
+    entry["tests"] = t < c.comparisons.size() ? to_json(c.comparisons[t]) : Json();
+    entry.update(item_scores_json(tasks[t], r));
     out.push_back(std::move(entry));
   }
   return out;
@@ -74,6 +101,8 @@ Json to_json(const Candidate& c, const std::vector<TaskSet>& tasks) {
               {"plan", to_json(c.plan)},
               {"excluded", c.excluded.empty() ? Json() : Json(c.excluded)},
               {"standing", std::string(standing_name(c.standing))},
+              {"p_keeps", c.comparisons.empty() ? Json() : Json(c.p_keeps)},
+              {"p_loses", c.comparisons.empty() ? Json() : Json(c.p_loses)},
               {"score", nullptr},
               {"against_float", nullptr},
               {"fidelity", nullptr},
@@ -86,26 +115,15 @@ Json to_json(const Candidate& c, const std::vector<TaskSet>& tasks) {
   return out;
 }
 
-Json describe_tasks(const std::vector<TaskSet>& tasks) {
-  Json out = Json::array();
-  for (const TaskSet& t : tasks) {
-    Json also = Json::array();
-    for (const Metric m : t.metrics) also.push_back(std::string(metric_name(m)));
-    out.push_back({{"task", t.name},
-                   {"items", t.items.size()},
-                   {"primary", std::string(metric_name(t.primary))},
-                   {"metrics", also},
-                   {"data_hash", t.data_hash}});
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string report_json(const SqueezeResult& r) {
   Json candidates = Json::array();
   for (const Candidate& c : r.candidates) candidates.push_back(to_json(c, r.tasks));
-  const Json out = {{"schema", "thimble-squeeze-report/1"},
+  Json tasks = Json::array(), agreement = Json::array();
+  for (const TaskSet& t : r.tasks) tasks.push_back(task_items_json(t));
+  for (const OrderAgreement& o : r.order_agreement) agreement.push_back(to_json(o, r.options.confidence));
+  const Json out = {{"schema", "thimble-squeeze-report/2"},
                     {"thimble", r.version},
                     {"verdict", std::string(verdict_name(r.verdict))},
                     {"picked", r.picked < 0 ? Json() : Json(r.picked)},
@@ -119,7 +137,8 @@ std::string report_json(const SqueezeResult& r) {
                       {"text", r.options.text.empty() ? Json() : Json(r.options.text)},
                       {"resamples", kResamples},
                       {"seed", kBootstrapSeed}}},
-                    {"tasks", describe_tasks(r.tasks)},
+                    {"tasks", tasks},
+                    {"order_agreement", agreement},
                     {"baseline", to_json(r.baseline, r.tasks)},
                     {"candidates", candidates},
                     {"reproduce", reproduce_command(r.options)}};

@@ -7,13 +7,13 @@ std::string_view report_style() noexcept {
   return R"css(
 :root {
   --paper: #ffffff; --panel: #f5f6f8; --ink: #1b1f24; --soft: #5a6472; --rule: #d9dee5;
-  --accent: #0b6bcb; --good: #1a7f4b; --bad: #b3261e; --warn: #8a5a00; --dot: #6b7684;
+  --accent: #0b6bcb; --good: #1a7f4b; --bad: #b3261e; --warn: #8a5a00; --dot: #6b7684; --mark: #ffe08a;
   color-scheme: light dark;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171b; --panel: #1d2127; --ink: #e6e9ed; --soft: #a3adba; --rule: #353c46;
-    --accent: #6db3ff; --good: #5fd095; --bad: #ff8a80; --warn: #f0b849; --dot: #8d98a7;
+    --accent: #6db3ff; --good: #5fd095; --bad: #ff8a80; --warn: #f0b849; --dot: #8d98a7; --mark: #5c4a12;
   }
 }
 * { box-sizing: border-box; }
@@ -64,6 +64,13 @@ summary { cursor: pointer; font-weight: 600; }
 .example { border-top: 1px solid var(--rule); margin-top: .75rem; padding-top: .75rem; }
 .answers { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .75rem; }
 .answers > div { background: var(--panel); border-radius: 6px; padding: .5rem .7rem; min-width: 0; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; overflow-wrap: anywhere; }
+mark { background: var(--mark); color: inherit; border-radius: 3px; }
+.search input { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft); border-radius: 6px;
+  padding: .3rem .6rem; width: min(20rem, 100%); }
+.search output { color: var(--soft); }
+[hidden] { display: none !important; }
+code { font: .85em ui-monospace, Menlo, Consolas, monospace; }
 h4 { margin: 0 0 .3rem; font-size: .8rem; color: var(--soft); font-weight: 600; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.45 ui-monospace, Menlo, Consolas, monospace; }
 pre.prompt { color: var(--soft); margin-bottom: .6rem; max-height: 14rem; overflow-y: auto; }

@@ -4,10 +4,15 @@
 
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <set>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "eval/score.h"
+#include "squeeze/html_diff.h"
 #include "squeeze/html_text.h"
+#include "squeeze/report_script.h"
 #include "squeeze/sample_result.h"
 #include "squeeze/svg_plot.h"
 
@@ -19,7 +24,7 @@ const char* const kHostile =
 
 // Names of the elements of a document in which every start tag has its end tag; "" and a failure otherwise.
 void expect_well_formed(const std::string& html) {
-  const std::vector<std::string> empty = {"meta", "link", "br"};
+  const std::vector<std::string> empty = {"meta", "link", "br", "input"};
   std::vector<std::string> open;
   for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const size_t end = html.find('>', at);
@@ -52,7 +57,10 @@ TEST(Report, HtmlIsWellFormedAndSelfContainedWhateverTheAnswersSay) {
   for (const char* text : {"", kHostile}) {
     const std::string html = report_html(testing_squeeze::result(text));
     expect_well_formed(html);
-    EXPECT_EQ(html.find("<script"), std::string::npos);
+    const size_t script = html.find("<script");
+    ASSERT_NE(script, std::string::npos);
+    EXPECT_EQ(html.find("<script", script + 1), std::string::npos) << "one script, the page's own";
+    EXPECT_NE(html.find(fmt::format("script-src 'sha256-{}'", report_script_sha256())), std::string::npos);
     EXPECT_EQ(html.find("<img"), std::string::npos);
     EXPECT_EQ(html.find("onerror=alert(1)>"), std::string::npos);
     EXPECT_EQ(html.find("src="), html.find("src=http://e.vil/")) << "the only src= is text";
@@ -89,7 +97,7 @@ TEST(Report, NothingFitsMakesAReportToo) {
 TEST(Report, JsonHasTheDocumentedKeys) {
   const SqueezeResult r = testing_squeeze::result(kHostile);
   const Json json = Json::parse(report_json(r));
-  EXPECT_EQ(json.at("schema"), "thimble-squeeze-report/1");
+  EXPECT_EQ(json.at("schema"), "thimble-squeeze-report/2");
   EXPECT_EQ(json.at("verdict"), verdict_name(r.verdict));
   EXPECT_EQ(json.at("picked"), r.picked);
   ASSERT_EQ(json.at("candidates").size(), r.candidates.size());
@@ -97,12 +105,63 @@ TEST(Report, JsonHasTheDocumentedKeys) {
   EXPECT_EQ(first.at("name"), "q8_0");
   EXPECT_EQ(first.at("score").at("mean"), 100.0);
   EXPECT_EQ(first.at("tasks")[0].at("metrics").at("exact"), 1.0);
-  EXPECT_EQ(first.at("tasks")[0].at("against_float").at("low"), 0.0);
+  // None of 200 items differs: 1 - 0.025^(1/200) = 1.828 points could go unseen.
+  EXPECT_NEAR(first.at("tasks")[0].at("against_float").at("low").get<double>(), -1.828, 5e-4);
   EXPECT_EQ(first.at("fidelity").at("kl_mean"), 0.0003);
   EXPECT_TRUE(first.at("excluded").is_null());
   const Json& last = json.at("candidates").back();
   EXPECT_TRUE(last.at("score").is_null());
   EXPECT_TRUE(last.at("excluded").is_string());
+}
+
+// Every key that report.json has stands in code marks in docs/EVALUATION.md, in the section about it.
+TEST(Report, JsonKeysAreDocumented) {
+  const std::string document = read_file(THIMBLE_SOURCE_DIR "/docs/EVALUATION.md", 1 << 20);
+  const size_t begin = document.find("## report.json");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string section = document.substr(begin, document.find("\n## ", begin + 1) - begin);
+  EXPECT_NE(section.find("thimble-squeeze-report/2"), std::string::npos);
+  std::set<std::string> keys;
+  const std::function<void(const Json&)> collect = [&](const Json& value) {
+    if (value.is_object()) {
+      for (const auto& [key, inner] : value.items()) {
+        if (find_metric(key) == nullptr) keys.insert(key);
+        collect(inner);
+      }
+    } else if (value.is_array()) {
+      for (const Json& inner : value) collect(inner);
+    }
+  };
+  collect(Json::parse(report_json(testing_squeeze::result(""))));
+  EXPECT_GT(keys.size(), 60u);
+  for (const std::string& key : keys) {
+    const bool known = section.find("`" + key + "`") != std::string::npos;
+    EXPECT_TRUE(known || section.find("`" + key + "[]`") != std::string::npos) << key << " is not documented";
+  }
+}
+
+TEST(Report, MarkdownNamesEverythingAndCannotBeBrokenOutOf) {
+  const std::string plain = report_markdown(testing_squeeze::result(""));
+  EXPECT_NE(plain.find("| q4&#95;k&#95;m |"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("thimble squeeze models/"), std::string::npos);
+  std::string hostile = report_markdown(testing_squeeze::result("a|b\n<b>[x](http://e.vil) `c`"));
+  hostile.resize(hostile.find("## Reproduce"));  // there the command line stands in a block of code
+  EXPECT_EQ(hostile.find("<b>"), std::string::npos);
+  EXPECT_EQ(hostile.find("[x]"), std::string::npos);
+  EXPECT_EQ(hostile.find("a|b"), std::string::npos);
+}
+
+TEST(HtmlDiff, MarksWordsThatTheOtherDoesNotHave) {
+  const MarkedTexts m = mark_differences("Stir-fried rice <pasta>", "Stir-fried red rice", 100);
+  EXPECT_EQ(m.a, "Stir-fried rice<mark> &lt;pasta&gt;</mark>");
+  EXPECT_EQ(m.b, "Stir-fried <mark>red </mark>rice");
+  const MarkedTexts same = mark_differences("간장게장", "간장게장", 100);
+  EXPECT_EQ(same.a, "간장게장");
+  EXPECT_EQ(same.b, same.a);
+  const MarkedTexts korean = mark_differences("간장게장", "양념게장", 100);
+  EXPECT_EQ(korean.b, "<mark>양념</mark>게장");
+  EXPECT_EQ(mark_differences("", "x", 100).b, "<mark>x</mark>");
+  EXPECT_EQ(cut_text("abc def ghi", 5), "abc d …");
 }
 
 TEST(Report, WorstItemsAreTheLargestLossesFirst) {

@@ -89,14 +89,7 @@ inline SqueezeResult result(const std::string& hostile) {
   excluded.tasks.clear();
   excluded.excluded = "does not fit " + hostile;
   r.candidates.push_back(excluded);
-  compare_with_float(r.baseline, r.baseline, r.options.margin, r.options.confidence);
-  for (Candidate& c : r.candidates) {
-    if (c.excluded.empty()) compare_with_float(c, r.baseline, r.options.margin, r.options.confidence);
-  }
-  const Choice choice = pick(r.baseline, r.candidates, r.options);
-  r.verdict = choice.verdict;
-  r.picked = choice.picked;
-  r.explanation = choice.explanation;
+  conclude(r);
   return r;
 }
 

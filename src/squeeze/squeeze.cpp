@@ -82,7 +82,7 @@ class Squeeze {
     score_baseline();
     score_candidates();
     measure_candidates();
-    compare();
+    conclude(result_);
     write_results();
     return std::move(result_);
   }
@@ -296,7 +296,6 @@ class Squeeze {
       const Task progress = part(kBaseline, 0.7, 0.3, base.recipe.name);
       base.fidelity = measure_fidelity(std::span(&model, 1), nullptr, text_, fidelity_settings(), progress).front();
     }
-    compare_with_float(base, base, options_.margin, options_.confidence);
   }
 
   void score_candidates() {
@@ -333,14 +332,6 @@ class Squeeze {
     }
   }
 
-  void compare() {
-    for (Candidate* c : fitting()) compare_with_float(*c, result_.baseline, options_.margin, options_.confidence);
-    const Choice choice = pick(result_.baseline, result_.candidates, options_);
-    result_.verdict = choice.verdict;
-    result_.picked = choice.picked;
-    result_.explanation = choice.explanation;
-  }
-
   // The model first: a report never tells of a model that is not there.
   void write_results() {
     const fs::path output(options_.output);
@@ -355,8 +346,10 @@ class Squeeze {
     }
     result_.report_html = (output / "report.html").string();
     result_.report_json = (output / "report.json").string();
+    result_.report_md = (output / "report.md").string();
     write_file_atomically(result_.report_html, report_html(result_));
     write_file_atomically(result_.report_json, report_json(result_));
+    write_file_atomically(result_.report_md, report_markdown(result_));
   }
 
   const SqueezeOptions& options_;

@@ -12,6 +12,8 @@
 #include "base/progress.h"
 #include "device/plan.h"
 #include "eval/fidelity.h"
+#include "eval/paired_tests.h"
+#include "eval/rank_agreement.h"
 #include "eval/statistics.h"
 #include "eval/task_run.h"
 #include "quantize/quantize.h"
@@ -41,12 +43,21 @@ struct SqueezeOptions {
 /// What the paired comparison with the float model says of a candidate, over all tasks.
 enum class Standing {
   excluded,  // not scored
-  keeps,     // loses less than the margin on every task, with confidence
-  loses,     // loses more than the margin on some task, with confidence
-  unclear,   // the intervals reach over the margin
+  keeps,     // loses less than the margin on every task, with confidence (Holm-corrected over the candidates)
+  loses,     // loses more than the margin on some task, with confidence (likewise)
+  unclear,   // the items cannot tell
 };
 /// "excluded", "keeps", "loses" or "unclear".
 std::string_view standing_name(Standing s) noexcept;
+
+/// A candidate against the float model on one task, beside the interval in Candidate::task_differences.
+struct TaskComparison {
+  double p_different = 1;               // two-sided, by sign flips of clusters
+  double p_keeps = 1, p_loses = 1;      // one-sided, of losing at least / at most the margin
+  Flips flips;                          // items that pass (half of the points) with one and fail with the other
+  double detectable = 0;                // points: the smallest difference that would be found 4 times in 5
+  std::optional<int64_t> items_needed;  // in all, to decide 4 times in 5; empty: no realistic number
+};
 
 struct Candidate {
   Recipe recipe;
@@ -59,6 +70,8 @@ struct Candidate {
   PairedDifference against_float;  // points
   std::optional<FidelityResult> fidelity;
   std::vector<PairedDifference> task_differences;  // against the float model, points, in the order of `tasks`
+  std::vector<TaskComparison> comparisons;         // in the order of `tasks`
+  double p_keeps = 1, p_loses = 1;                 // over all tasks, Holm-adjusted over the candidates
   Standing standing = Standing::excluded;
   std::string path;  // file in the work folder; empty when excluded
   std::string hash;  // model_hash of that file
@@ -68,19 +81,27 @@ enum class Verdict { picked, cannot_tell, nothing_fits };
 /// "picked", "cannot_tell" or "nothing_fits".
 std::string_view verdict_name(Verdict v) noexcept;
 
+/// How well a measure of fidelity orders the candidates, against the order by score.
+struct OrderAgreement {
+  std::string measure;  // "perplexity" or "kl"
+  std::string task;     // empty: mean over all items
+  RankAgreement agreement;
+};
+
 struct SqueezeResult {
   Verdict verdict = Verdict::nothing_fits;
   int picked = -1;          // index into candidates
   std::string explanation;  // one paragraph
   Candidate baseline;       // the float model
   std::vector<Candidate> candidates;
+  std::vector<OrderAgreement> order_agreement;  // per measure: all items, then each task; empty without fidelity
   DeviceProfile device;
-  std::string model_path, report_html, report_json;  // written files
-  std::string model_name;                            // general.name of the float model, or its path
-  std::string version;                               // of Thimble
-  SqueezeOptions options;                            // as given
-  std::vector<TaskSet> tasks;                        // as read
-  std::string calibrated_on;                         // in words; empty: plain rounding
+  std::string model_path, report_html, report_json, report_md;  // written files
+  std::string model_name;                                       // general.name of the float model, or its path
+  std::string version;                                          // of Thimble
+  SqueezeOptions options;                                       // as given
+  std::vector<TaskSet> tasks;                                   // as read
+  std::string calibrated_on;                                    // in words; empty: plain rounding
 };
 
 /// Runs or resumes. Errors: those of every step; cancelled keeps the journal so that the next run goes on.

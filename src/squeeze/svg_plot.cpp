@@ -31,8 +31,8 @@ struct Box {
   bool overlaps(const Box& o) const noexcept { return x0 < o.x1 && o.x0 < x1 && y0 < o.y1 && o.y0 < y1; }
 };
 
-bool finite(const PlotPoint& p, bool log_y) noexcept {
-  return std::isfinite(p.x) && std::isfinite(p.y) && (!log_y || p.y > 0);
+bool can_be_drawn(const PlotPoint& p, const Plot& plot) noexcept {
+  return std::isfinite(p.x) && std::isfinite(p.y) && (!plot.log_x || p.x > 0) && (!plot.log_y || p.y > 0);
 }
 
 // Range of the data with air around it; a single value gets a range of its own.
@@ -75,7 +75,7 @@ class Drawing {
  public:
   Drawing(const Plot& plot, int width, int height) : plot_(plot), width_(width), height_(height) {
     for (const PlotPoint& p : plot.points) {
-      if (finite(p, plot.log_y)) points_.push_back(&p);
+      if (can_be_drawn(p, plot)) points_.push_back(&p);
     }
   }
 
@@ -108,7 +108,7 @@ class Drawing {
       take_y(p->high.value_or(p->y));
     }
     for (const PlotLine& l : plot_.lines) take_y(l.y);
-    x_ = make_axis(x_low, x_high, false, kLeft, width_ - kRight);
+    x_ = make_axis(x_low, x_high, plot_.log_x, kLeft, width_ - kRight);
     y_ = make_axis(y_low, y_high, plot_.log_y, height_ - kBottom, kTop);
   }
 

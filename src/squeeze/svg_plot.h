@@ -25,7 +25,7 @@ struct PlotLine {
 struct Plot {
   std::string title;  // for readers that do not see the picture
   std::string x_label, y_label;
-  bool log_y = false;  // all y > 0
+  bool log_x = false, log_y = false;  // points that are not above 0 are left out
   std::vector<PlotPoint> points;
   std::vector<PlotLine> lines;
 };
