@@ -27,7 +27,8 @@ int exit_code(ErrorCode code) noexcept {
 std::string exit_code_help() {
   return "Exit codes: 0 done, 2 usage or invalid argument, 3 not found, 4 corrupt input, 5 unsupported input,\n"
          "6 memory, disk or context exhausted, 7 input/output error, 10 nothing fits the device,\n"
-         "11 the evaluation cannot tell (the smaller candidate was taken), 70 internal error, 130 cancelled.";
+         "11 the evaluation cannot tell (squeeze: the smaller candidate was taken), 12 the gate failed,\n"
+         "70 internal error, 130 cancelled.";
 }
 
 }  // namespace thimble::cli

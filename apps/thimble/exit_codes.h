@@ -15,7 +15,8 @@ constexpr int kExitUnsupported = 5;
 constexpr int kExitExhausted = 6;  // memory, disk or context limit
 constexpr int kExitIo = 7;
 constexpr int kExitDoesNotFit = 10;  // plan or squeeze: nothing fits the device
-constexpr int kExitCannotTell = 11;  // squeeze: the tasks could not tell the candidates apart (the smaller was taken)
+constexpr int kExitCannotTell = 11;  // squeeze, or a gate that must not: the items decide nothing
+constexpr int kExitGateFailed = 12;  // eval --gate: worse than the baseline by more than the margin, with confidence
 constexpr int kExitInternal = 70;
 constexpr int kExitCancelled = 130;
 

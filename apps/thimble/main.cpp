@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
   add_quantize(app, context);
   add_eval(app, context);
   add_tasks(app, context);
+  add_report(app, context);
   add_plan(app, context);
   add_pack(app, context);
   add_chat(app, context);

@@ -37,5 +37,6 @@ void add_bench(CLI::App& app, Context& context);
 void add_pack(CLI::App& app, Context& context);
 void add_tokenize(CLI::App& app, Context& context);
 void add_tasks(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
 
 }  // namespace thimble::cli

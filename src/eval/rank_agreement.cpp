@@ -87,6 +87,14 @@ void set_interval(std::vector<double>& values, double confidence, double& low, d
   high = sorted_quantile(values, (1 + confidence) / 2);
 }
 
+// No resample disagrees where no pair is near: the exact binomial bound for that many pairs instead of a point.
+void widen_at_the_ends(Disagreement& d, double confidence) {
+  if (d.pairs == 0) return;
+  const double unseen = 1 - std::pow((1 - confidence) / 2, 1 / static_cast<double>(d.pairs));
+  if (d.disagree == 0) d.high = std::max(d.high, unseen);
+  if (d.disagree == d.pairs) d.low = std::min(d.low, 1 - unseen);
+}
+
 void check(size_t n, std::span<const std::vector<double>> scores, size_t items) {
   if (scores.size() != n) {
     fail(ErrorCode::invalid_argument, "rank agreement: found {} losses and {} rows of scores, expected equal numbers",
@@ -146,6 +154,8 @@ RankAgreement rank_agreement(std::span<const double> loss, std::span<const std::
   }
   set_interval(rates, settings.confidence, out.all.low, out.all.high);
   set_interval(significant_rates, settings.confidence, out.significant.low, out.significant.high);
+  widen_at_the_ends(out.all, settings.confidence);
+  widen_at_the_ends(out.significant, settings.confidence);
   set_interval(taus, settings.confidence, out.tau_low, out.tau_high);
   return out;
 }

@@ -34,7 +34,8 @@ struct RankSettings {
 
 /// `loss` [n]: smaller should mean better. `scores` [n][items]: points of each candidate on the same items; `clusters`
 /// [items]. Intervals are percentiles over resampled clusters of items; losses stay as they are (their own noise is
-/// that of the text), and so does the set of significant pairs. Errors: invalid_argument for lengths that do not match.
+/// that of the text), and so does the set of significant pairs; where no pair or every pair disagrees they reach at
+/// least to the exact binomial bound for that many pairs. Errors: invalid_argument for lengths that do not match.
 RankAgreement rank_agreement(std::span<const double> loss, std::span<const std::vector<double>> scores,
                              std::span<const std::string> clusters, const RankSettings& settings);
 

@@ -51,6 +51,7 @@ TEST(RankAgreement, CountsPairsTiesAndWhatIsSignificant) {
   EXPECT_GE(r.all.high, 0.2);
   EXPECT_EQ(r.significant.pairs, 4) << "one item of 100 is no significant difference";
   EXPECT_EQ(r.significant.disagree, 0);
+  EXPECT_NEAR(r.significant.high, 0.6024, 5e-5) << "Clopper and Pearson: none of 4 at 97.5 %";
   // 4 concordant, 1 discordant, one tie in x: 3 / sqrt(5 * 6).
   EXPECT_NEAR(r.tau_b, 3.0 / std::sqrt(30.0), 1e-12);
   EXPECT_LE(r.tau_low, r.tau_b);

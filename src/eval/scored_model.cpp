@@ -49,7 +49,12 @@ void check_count(const JsonObject& object, std::string_view key, size_t found, s
        expected);
 }
 
-void read_items(const JsonObject& object, ScoredTask& task) {
+// An item without a metric leaves a shorter list, which pairs with nothing.
+void drop_partial(ScoredTask& task) {
+  std::erase_if(task.scores, [&](const auto& s) { return s.second.size() != task.ids.size(); });
+}
+
+void read_name(const JsonObject& object, ScoredTask& task) {
   task.name = object.string("task");
   const std::string primary = object.string("primary");
   const MetricRow* row = find_metric(primary);
@@ -58,10 +63,26 @@ void read_items(const JsonObject& object, ScoredTask& task) {
          metric_names());
   }
   task.primary = row->metric;
+}
+
+void read_items(const JsonObject& object, ScoredTask& task) {
+  read_name(object, task);
   task.data_hash = object.string("data_hash", "");
   task.ids = read_strings(object, "ids");
   task.clusters = read_strings(object, "clusters");
   check_count(object, "clusters", task.clusters.size(), task.ids.size());
+}
+
+// One item of results.json.
+void read_item(const JsonObject& item, ScoredTask& task) {
+  task.ids.push_back(item.string("id"));
+  task.clusters.push_back(item.string("cluster"));
+  task.answers.push_back(item.string("answer", ""));
+  const JsonObject scores(item.at("scores"), item.source() + ": scores");
+  for (const auto& [name, value] : scores.json().items()) {
+    const MetricRow* row = find_metric(name);
+    if (row != nullptr) task.scores[row->metric].push_back(scores.number(name));
+  }
 }
 
 void read_scores(const JsonObject& object, ScoredTask& task) {
@@ -120,6 +141,37 @@ ScoredModel read_report(const JsonObject& report, const std::string& name) {
   return out;
 }
 
+// results.json of an evaluation: items with their scores, model by model.
+ScoredModel read_results(const JsonObject& results, const std::string& name) {
+  const Json& models = array_of(results, "models");
+  const Json* chosen = nullptr;
+  for (const Json& m : models) {
+    const bool fits = name.empty() || JsonObject(m, results.source() + ": models").string("name") == name;
+    if (fits && chosen != nullptr) {
+      fail(ErrorCode::invalid_argument, "{}: found {} models, expected the name of one", results.source(),
+           models.size());
+    }
+    if (fits) chosen = &m;
+  }
+  if (chosen == nullptr) fail(ErrorCode::not_found, "{}: found no model '{}'", results.source(), name);
+  const JsonObject model(*chosen, results.source() + ": model");
+  ScoredModel out;
+  out.name = model.string("name");
+  const Json& tasks = array_of(model, "tasks");
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    const JsonObject entry(tasks[t], fmt::format("{}: {}: tasks[{}]", results.source(), out.name, t));
+    ScoredTask& task = out.tasks.emplace_back();
+    read_name(entry, task);
+    task.data_hash = entry.string("data", "");
+    const Json& items = array_of(entry, "items");
+    for (size_t i = 0; i < items.size(); ++i) {
+      read_item(JsonObject(items[i], fmt::format("{}: items[{}]", entry.source(), i)), task);
+    }
+    drop_partial(task);
+  }
+  return out;
+}
+
 }  // namespace
 
 ScoredModel scored_model(const std::string& name, std::span<const TaskSet> tasks, std::span<const TaskResult> results) {
@@ -136,8 +188,7 @@ ScoredModel scored_model(const std::string& name, std::span<const TaskSet> tasks
       task.answers.push_back(item.answer);
       for (const auto& [metric, value] : item.scores) task.scores[metric].push_back(value);
     }
-    // An item without a metric leaves a shorter list, which pairs with nothing.
-    std::erase_if(task.scores, [&](const auto& s) { return s.second.size() != task.ids.size(); });
+    drop_partial(task);
   }
   return out;
 }
@@ -171,17 +222,7 @@ Json item_scores_json(const TaskSet& task, const TaskResult& result) {
 ScoredModel read_scored_model(const std::string& path, const std::string& candidate) {
   const Json json = read_json_file(path, kMaxScoreFileBytes);
   const JsonObject object(json, path);
-  if (object.has("candidates")) return read_report(object, candidate);
-  ScoredModel out;
-  out.name = object.string("model", path);
-  const Json& tasks = array_of(object, "tasks");
-  for (size_t t = 0; t < tasks.size(); ++t) {
-    const JsonObject entry(tasks[t], fmt::format("{}: tasks[{}]", path, t));
-    ScoredTask& task = out.tasks.emplace_back();
-    read_items(entry, task);
-    read_scores(entry, task);
-  }
-  return out;
+  return object.has("candidates") ? read_report(object, candidate) : read_results(object, candidate);
 }
 
 std::vector<double> points_of(const ScoredTask& task, Metric metric) {

@@ -1,5 +1,5 @@
-// The item scores of one model as files hold them: `thimble eval --json` and report.json of a squeeze. What paired
-// comparisons between runs need: the gate against the last release, and `thimble report diff`.
+// The item scores of one model as files hold them: results.json of an evaluation and report.json of a squeeze. What
+// paired comparisons between runs need: the gate against the last release, and `thimble report diff`.
 #pragma once
 
 #include <map>
@@ -35,9 +35,9 @@ Json task_items_json(const TaskSet& task);
 /// Keys of a model's work on a task: "scores" (metric: one number per item) and "answers" (one text per item).
 Json item_scores_json(const TaskSet& task, const TaskResult& result);
 
-/// Reads `thimble eval --json` or a report.json. `candidate` chooses in a report: a name, "float", or "" for the picked
-/// one. Errors: as read_file and parse_json; corrupt, naming key, found and expected; not_found for a candidate that is
-/// not there or was not scored.
+/// Reads results.json or report.json. `candidate` names a model of it ("float": a report's float model); "" is the
+/// picked one of a report and the only one of results. Errors: as read_json_file; corrupt, naming key, found and
+/// expected; not_found for a model that is not there or was not scored; invalid_argument when "" could be several.
 ScoredModel read_scored_model(const std::string& path, const std::string& candidate = "");
 
 /// Scores of one metric in points, 0 to 100 where larger is better. Errors: not_found when the task has no such metric.

@@ -17,7 +17,8 @@ std::string plain(const std::string& text) {
     if (c == '\n' || c == '\t') {
       out += ' ';
     } else if (std::string_view("|*_`[]\\").find(c) != std::string_view::npos) {
-      out += fmt::format("&#{};", static_cast<int>(c));
+      out += '\\';
+      out += c;
     } else {
       out += c;
     }
@@ -59,9 +60,10 @@ std::string task_table(const SqueezeResult& r, size_t t) {
   for (const size_t i : scored_by_size(r)) {
     const Candidate& c = r.candidates[i];
     const TaskComparison& made = c.comparisons[t];
-    out += fmt::format("| {} | {:.1f} | {} | {} | {} | {:.1f} | {} |\n", plain(c.recipe.name), mean_points(c.tasks[t]),
-                       difference(c.task_differences[t]), plain(p_text(made.p_different)), plain(flips_text(made.flips)),
-                       made.detectable, items_needed_text(made, c.tasks[t].items.size()));
+    out +=
+        fmt::format("| {} | {:.1f} | {} | {} | {} | {:.1f} | {} |\n", plain(c.recipe.name), mean_points(c.tasks[t]),
+                    difference(c.task_differences[t]), plain(p_text(made.p_different)), plain(flips_text(made.flips)),
+                    made.detectable, items_needed_text(made, c.tasks[t].items.size()));
   }
   return out;
 }

@@ -71,7 +71,8 @@ Plot score_plot(const SqueezeResult& r, std::string_view title, std::string_view
   plot.log_x = low > 0 && high > 4 * low;
   // A line, not a point: the float model is several times larger and would push the candidates into a corner.
   plot.lines.push_back({r.baseline.score.mean, fmt::format("float, {}", format_bytes(r.baseline.file_bytes))});
-  plot.lines.push_back({r.baseline.score.mean - r.options.margin, fmt::format("margin, {} points", r.options.margin)});
+  plot.lines.push_back({r.baseline.score.mean - r.options.margin,
+                        fmt::format("margin, {} {}", r.options.margin, r.options.margin == 1 ? "point" : "points")});
   return plot;
 }
 
@@ -110,7 +111,7 @@ std::string agreement_table(const SqueezeResult& r) {
   std::string rows;
   for (const OrderAgreement& o : r.order_agreement) {
     rows += fmt::format(
-        "<tr><th scope=\"row\">{}</th><td class=\"text\">{}</td>{}{}<td>{:.2f} <span class=\"range\">{:.2f} to "
+        "<tr><th scope=\"row\">{}</th><td class=\"left\">{}</td>{}{}<td>{:.2f} <span class=\"range\">{:.2f} to "
         "{:.2f}</span></td></tr>\n",
         measure_title(o), o.task.empty() ? "all items" : html_escape(o.task), disagreement_cells(o.agreement.all),
         disagreement_cells(o.agreement.significant), o.agreement.tau_b, o.agreement.tau_low, o.agreement.tau_high);

@@ -32,16 +32,16 @@ p { margin: .5rem 0; max-width: 48rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1rem 0 0; padding: 0; }
 .tiles div { background: var(--panel); border-radius: 6px; padding: .6rem .8rem; }
 .tiles dt { color: var(--soft); font-size: .8rem; }
-.tiles dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.tiles dd { margin: 0; font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles dd small { display: block; font-size: .78rem; font-weight: 400; color: var(--soft); }
 .scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .38rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom; background: var(--panel); }
-th:first-child, td.text { text-align: left; }
+th:first-child, td.text, th.text, td.left { text-align: left; }
 tbody th { font-weight: 600; position: sticky; left: 0; background: var(--paper); }
-td.text { white-space: normal; min-width: 16rem; }
+td.text { white-space: normal; min-width: 12rem; }
 tr.picked th, tr.picked td { background: color-mix(in srgb, var(--accent) 14%, var(--paper)); }
 .keeps { color: var(--good); } .loses { color: var(--bad); } .unclear { color: var(--warn); }
 .range { color: var(--soft); font-size: .8rem; }
@@ -50,7 +50,7 @@ figcaption { color: var(--soft); font-size: .88rem; max-width: 48rem; }
 svg.plot { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 svg .grid { stroke: var(--rule); } svg .axis { stroke: var(--soft); }
 svg .line { stroke: var(--warn); stroke-dasharray: 5 4; } svg .leader { stroke: var(--rule); }
-svg .tick { fill: var(--soft); font-size: 11px; } svg .axis-label { fill: var(--soft); } svg .label { fill: var(--ink); }
+svg .tick { fill: var(--soft); font-size: 11px; } svg .axis-label { fill: var(--soft); } svg .label { fill: var(--ink); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 svg .dot { fill: var(--dot); stroke: var(--paper); stroke-width: 1.5; } svg .whisker { stroke: var(--dot); stroke-width: 1.5; }
 svg .keeps .dot { fill: var(--good); } svg .keeps .whisker { stroke: var(--good); }
 svg .loses .dot { fill: var(--bad); } svg .loses .whisker { stroke: var(--bad); }

@@ -66,9 +66,9 @@ std::string task_row(const SqueezeResult& r, const Candidate& c, size_t t, bool 
   const TaskComparison& made = c.comparisons[t];
   out += cell(difference_cell(c.task_differences[t]));
   out += cell(html_escape(p_text(made.p_different)));
-  out += cell(html_escape(flips_text(made.flips)), "text");
+  out += cell(html_escape(flips_text(made.flips)), "left");
   out += cell(fmt::format("{:.1f}", made.detectable));
-  out += cell(items_needed_text(made, c.tasks[t].items.size()), "text");
+  out += cell(items_needed_text(made, c.tasks[t].items.size()), "left");
   return out + "</tr>\n";
 }
 

@@ -92,7 +92,10 @@ void judge_standings(std::span<Candidate> candidates, const Candidate& baseline,
       any = std::min(any, made.p_loses);
     }
     keeps.push_back(all);
-    loses.push_back(std::min(1.0, any * static_cast<double>(c->tasks.size())));
+    // A loss over all items is a loss on some task, and more items show it sooner.
+    const PooledScores a = pool_scores(c->tasks), b = pool_scores(baseline.tasks);
+    any = std::min(any, p_below(paired_sample(a.points, b.points, a.clusters), -options.margin));
+    loses.push_back(std::min(1.0, any * static_cast<double>(c->tasks.size() + 1)));
   }
   keeps = holm(keeps);
   loses = holm(loses);

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Opens report.html in headless Chromium: no console message, no request to anywhere, hostile texts stay text, nothing
-wider than the screen. Screenshots go to $THIMBLE_SCREENSHOTS. `report_test.py FILE.html` looks at a report that exists.
+"""Opens report.html in headless Chromium: no console message, no request to anywhere, hostile texts stay text, no script
+runs but the page's own, which finds answers; nothing wider than the screen. Screenshots go to $THIMBLE_SCREENSHOTS.
+`report_test.py FILE.html` looks at a report that exists.
 """
+import base64
+import hashlib
+import html
 import json
 import os
 import pathlib
@@ -66,12 +70,55 @@ def make_report(folder):
     del task["sha256"]  # of all items
     (tasks / "menu.task.json").write_text(json.dumps(task))
     candidates = folder / "candidates.toml"
-    candidates.write_text('schemes = ["q4_0", "q2_k"]\n')
+    candidates.write_text('schemes = ["q4_0", "q3_k_m", "q2_k"]\n')
+    text = folder / "text.txt"
+    text.write_bytes((source / "models/nano/MODEL_CARD.md").read_bytes()[:4000] + HOSTILE.encode())
     done = subprocess.run([os.environ["THIMBLE"], "squeeze", os.environ["THIMBLE_NANO"], "--device",
-                           source / "devices/phone-4gb.toml", "--tasks", tasks, "--candidates", candidates, "-o",
+                           source / "devices/phone-4gb.toml", "--tasks", tasks, "--candidates", candidates, "--text", text, "-o",
                            folder / "out"], capture_output=True, text=True)
     assert done.returncode in (0, 11), done.stderr
     return folder / "out" / "report.html"
+
+
+SEARCH = """
+const field = document.querySelector('.search input'), items = [...document.querySelectorAll('#worst .example')];
+const shown = () => items.filter(e => e.offsetParent !== null && !e.hidden).length;
+const type = text => { field.value = text; field.dispatchEvent(new Event('input')); };
+const before = shown(), visible = !document.querySelector('.search').hidden;
+type('no answer says this 8f3a'); const none = shown();
+type(items[0].querySelector('pre').textContent.slice(0, 40)); const some = shown(), note = document.querySelector('output').textContent;
+type(''); const after = shown();
+document.title = JSON.stringify({visible, before, none, some, note, after, all: items.length});
+"""
+
+
+def check_script(chromium, page, folder):
+    """The page's own script is the one its policy names, and its search finds and hides; no other script runs."""
+    text = page.read_text()
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
+    assert len(scripts) == 1, f"{len(scripts)} scripts"
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text, f"the policy does not name the script: sha256-{digest}"
+    broken = folder / "broken.html"
+    broken.write_text(text.replace("</body>", "<script>document.title = 'broken in'</script></body>"))
+    dom, console, _ = browse(chromium, broken, folder)
+    assert "<title>broken in" not in dom and console, "the policy lets another script run"
+    if 'class="example"' not in text:
+        return
+    probe = folder / "search.html"
+    probe.write_text(without_policy(text).replace("</body>", f"<script>{SEARCH}</script></body>"))
+    dom, _, _ = browse(chromium, probe, folder)
+    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom, re.S).group(1)))
+    assert seen["visible"] and seen["none"] == 0, seen
+    assert 1 <= seen["some"] <= seen["all"] and f"of {seen['all']}" in seen["note"], seen
+    assert seen["before"] == seen["after"], seen
+
+
+def without_policy(text):
+    """The page with its content security policy off, for probes of the test."""
+    out = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    assert out != text, "no content security policy"
+    return out
 
 
 def check_can_fail(chromium, folder):
@@ -96,12 +143,13 @@ def main():
         assert "<svg" in dom and "<table" in dom, "the page is not there"
         assert not console, console
         assert not urls, urls
-        assert "<script>" not in dom, "a text became an element"
+        assert dom.count("<script>") == 1 and "<img" not in dom, "a text became an element"
+        check_script(chromium, page, folder)
         for width in (360, 1100):
-            # A copy of the page that says how wide it is: the page itself has no script.
+            # A copy of the page that says how wide it is; the page's policy lets no such script run.
             copy = folder / f"wide_{width}.html"
             probe = "<script>document.title = document.documentElement.scrollWidth</script></body>"
-            copy.write_text(page.read_text().replace("</body>", probe))
+            copy.write_text(without_policy(page.read_text()).replace("</body>", probe))
             # Headless windows are at least 500 px wide: a frame of the wanted width stands in for the phone.
             frame = folder / f"frame_{width}.html"
             frame.write_text(f"<!DOCTYPE html><iframe id=f src={copy.name} style='width:{width}px;height:800px;border:0'>"
@@ -113,13 +161,13 @@ def main():
             assert int(seen.group(1)) <= width, f"the page is {seen.group(1)} px wide on a screen of {width}"
         shots = os.environ.get("THIMBLE_SCREENSHOTS")
         if shots:
-            screenshot(chromium, page, shots, "report_light.png", 1100, 2600)
-            screenshot(chromium, page, shots, "report_dark.png", 1100, 2600, "--force-dark-mode",
+            screenshot(chromium, page, shots, "report_light.png", 1100, 5200)
+            screenshot(chromium, page, shots, "report_dark.png", 1100, 5200, "--force-dark-mode",
                        "--blink-settings=preferredColorScheme=0")
             frame = pathlib.Path(shots) / "report_phone_frame.html"
             frame.write_text(f"<!DOCTYPE html><body style='margin:0'><iframe src='file://{page}' "
-                             "style='width:375px;height:3000px;border:0'></iframe>")
-            screenshot(chromium, frame, shots, "report_phone.png", 500, 3000, "--allow-file-access-from-files")
+                             "style='width:375px;height:7000px;border:0'></iframe>")
+            screenshot(chromium, frame, shots, "report_phone.png", 500, 7000, "--allow-file-access-from-files")
             frame.unlink()
     return 0
 
