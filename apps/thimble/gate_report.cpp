@@ -1,3 +1,4 @@
+// Gate results as JSON and text.
 #include "gate_report.h"
 
 #include <fmt/format.h>
@@ -48,6 +49,11 @@ std::string to_text(const GateReport& r) {
 }
 
 }  // namespace
+
+void check_gate_files(const std::string& rules_path) {
+  const GateRules rules = read_gate_rules(rules_path);
+  (void)read_scored_model(rules.baseline, rules.candidate);
+}
 
 GateRun run_gates(const std::string& rules_path, std::span<const ScoredModel> models) {
   const GateRules rules = read_gate_rules(rules_path);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "eval/evaluation.h"
 #include "eval_report.h"
+#include "gate_report.h"
 #include "packing.h"
 #include "standard_output.h"
 #include "verbs.h"
@@ -25,6 +26,7 @@ struct EvalArguments {
   std::string shard;
   std::string shard_by = "item";
   std::string reference_cache;
+  std::string gate;
   std::string kv = "f16";
   std::string chat_template;
   int64_t n_ctx = 0;
@@ -65,12 +67,25 @@ EvaluationOptions evaluation_options(const EvalArguments& a, const Context& cont
   return o;
 }
 
-void show(const Evaluation& evaluation, const Context& context) {
-  if (context.json) {
-    print_checked([&] { fmt::print("{}\n", eval_json(evaluation)); });
-  } else {
-    print_checked([&] { print_evaluation(evaluation); });
+// With --gate, what the rules say of every model comes after the results and decides the exit code.
+void show(const Evaluation& evaluation, const EvalArguments& a, Context& context) {
+  GateRun gate;
+  if (!a.gate.empty()) {
+    std::vector<ScoredModel> models;
+    for (const ModelEvaluation& m : evaluation.models) {
+      models.push_back(scored_model(m.model.name, evaluation.tasks, m.tasks));
+    }
+    gate = run_gates(a.gate, models);
+    context.exit_code = gate.exit_code;
   }
+  if (!context.json) return print_checked([&] { print_evaluation(evaluation), fmt::print("{}", gate.text); });
+  std::string out = eval_json(evaluation);
+  if (!a.gate.empty()) {
+    Json with_gate = Json::parse(out);
+    with_gate["gate"] = gate.json;
+    out = with_gate.dump(2, ' ', false, Json::error_handler_t::replace);
+  }
+  print_checked([&] { fmt::print("{}\n", out); });
 }
 
 void show_shard(const Evaluation& evaluation, const EvalArguments& a, const Context& context) {
@@ -91,21 +106,22 @@ void check_no_models(const EvalArguments& a, const char* flag) {
   fail(ErrorCode::invalid_argument, "eval: {} runs no model, found {}", flag, a.models.front());
 }
 
-void run_eval(const EvalArguments& a, const Context& context) {
+void run_eval(const EvalArguments& a, Context& context) {
+  if (!a.gate.empty()) check_gate_files(a.gate);  // before hours of work
   if (!a.merge.empty()) {
     check_no_models(a, "--merge");
-    return show(merge_shards(a.merge, a.tasks), context);
+    return show(merge_shards(a.merge, a.tasks), a, context);
   }
   if (a.score_only) {
     check_no_models(a, "--score-only");
     if (a.output.empty()) {
       fail(ErrorCode::invalid_argument, "eval: --score-only: found no -o, expected the folder of an evaluation");
     }
-    return show(rescore(a.output, a.tasks), context);
+    return show(rescore(a.output, a.tasks), a, context);
   }
   const Evaluation evaluation = evaluate(evaluation_options(a, context), context.task());
   if (evaluation.manifest.shard) return show_shard(evaluation, a, context);
-  show(evaluation, context);
+  show(evaluation, a, context);
 }
 
 }  // namespace
@@ -126,6 +142,8 @@ void add_eval(CLI::App& app, Context& context) {
       ->needs(shard);
   verb->add_option("--merge", a->merge, "join the finished shards in this folder and score them")->excludes(shard);
   verb->add_flag("--score-only", a->score_only, "score what is in -o again, without a model")->excludes(shard);
+  verb->add_option("--gate", a->gate, "rules.toml: exit code 12 when a model is worse than the last release")
+      ->excludes(shard);
   verb->add_option("--reference-cache", a->reference_cache,
                    "folder of the reference's answers (default: in -o, else the user's cache)");
   verb->add_option("-c,--context", a->n_ctx,

@@ -139,6 +139,7 @@ std::string report_json(const SqueezeResult& r) {
                       {"seed", kBootstrapSeed}}},
                     {"tasks", tasks},
                     {"order_agreement", agreement},
+                    {"calibrated_on", r.calibrated_on.empty() ? Json() : Json(r.calibrated_on)},
                     {"baseline", to_json(r.baseline, r.tasks)},
                     {"candidates", candidates},
                     {"reproduce", reproduce_command(r.options)}};

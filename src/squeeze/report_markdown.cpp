@@ -80,6 +80,7 @@ std::string report_markdown(const SqueezeResult& r) {
     out += "\n## Candidates\n\n" + candidates_table(r) + "\n## Tasks\n";
     for (size_t t = 0; t < r.tasks.size(); ++t) out += task_table(r, t);
   }
+  out += fmt::format("\nCalibration: {}.\n", r.calibrated_on.empty() ? "none" : plain(r.calibrated_on));
   std::string excluded;
   for (const Candidate& c : r.candidates) {
     if (!c.excluded.empty()) excluded += fmt::format("* {}: {}\n", plain(c.recipe.name), plain(c.excluded));

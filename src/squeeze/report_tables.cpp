@@ -126,10 +126,16 @@ std::string recipes_section(const SqueezeResult& r) {
         html_escape(c.recipe.name), html_escape(recipe_text(c.recipe)),
         c.hash.empty() ? "not made" : html_escape(c.hash.substr(0, 12)));
   }
-  return "<h2>Calibration and candidates</h2>\n<details><summary>What each candidate is made of</summary>\n" +
+  const std::string calibrated = r.calibrated_on.empty()
+                                     ? "Candidates were rounded without calibration data."
+                                     : fmt::format(
+                                           "Candidates were rounded by statistics of the float model's inputs on {}; "
+                                           "no item of the evaluation is among them.",
+                                           html_escape(r.calibrated_on));
+  return "<h2>Calibration and candidates</h2>\n<p>" + calibrated +
+         "</p>\n<details><summary>What each candidate is made of</summary>\n" +
          table(column("candidate") + column("scheme and rules", "", true) + column("file hash", "", true), rows) +
-         "<p class=\"soft\">Every candidate is quantized from the float model by its own recipe; evaluation items take "
-         "no part in it.</p></details>\n";
+         "</details>\n";
 }
 
 std::string excluded_section(const SqueezeResult& r) {

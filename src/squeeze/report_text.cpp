@@ -86,6 +86,12 @@ std::string reproduce_command(const SqueezeOptions& o) {
   std::string out =
       fmt::format("thimble squeeze {} --device {} --tasks {}", quoted(o.model), quoted(o.device), quoted(o.tasks));
   if (!o.candidates.empty()) out += " --candidates " + quoted(o.candidates);
+  for (const std::string& data : o.calibration_data) out += " --calibrate " + quoted(data);
+  if (!o.calibration.empty()) out += " --calibration " + quoted(o.calibration);
+  if (o.calibrate && o.calibration.empty() && o.calibration_samples != 256) {
+    out += fmt::format(" --samples {}", o.calibration_samples);
+  }
+  if (!o.calibrate) out += " --no-calibration";
   if (!o.text.empty()) out += " --text " + quoted(o.text);
   if (o.kv == ops::KvType::int8) out += " --kv int8";
   if (o.context != 0) out += fmt::format(" --context {}", o.context);
