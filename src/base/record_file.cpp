@@ -127,18 +127,19 @@ int open_unfinished(const std::string& path) {
 
 }  // namespace
 
-RecordFile::RecordFile(const std::string& path, std::string_view magic) : file_(path) {
-  const std::span<const std::byte> bytes = file_.bytes();
+Records parse_records(std::span<const std::byte> bytes, std::string_view magic, const std::string& source) {
   Scan found = scan(bytes, magic);
-  if (found.header_bytes == 0) fail(ErrorCode::corrupt, "{}: found no whole header of '{}'", path, magic);
+  if (found.header_bytes == 0) fail(ErrorCode::corrupt, "{}: found no whole header of '{}'", source, magic);
   if (!found.ended) {
-    fail(ErrorCode::corrupt, "{}: record {}: torn or damaged after {} of {} bytes", path, found.records.size(),
+    fail(ErrorCode::corrupt, "{}: record {}: torn or damaged after {} of {} bytes", source, found.records.size(),
          found.whole_bytes, bytes.size());
   }
   const char* const text = reinterpret_cast<const char*>(bytes.data());
-  header_ = {text + kRecordMagicBytes + sizeof(uint32_t), found.header_bytes};
-  records_ = std::move(found.records);
+  return {{text + kRecordMagicBytes + sizeof(uint32_t), found.header_bytes}, std::move(found.records)};
 }
+
+RecordFile::RecordFile(const std::string& path, std::string_view magic)
+    : file_(path), parsed_(parse_records(file_.bytes(), magic, path)) {}
 
 RecordWriter::RecordWriter(std::string path, std::string_view magic, std::string_view header,
                            FunctionRef<void(std::span<const std::byte>)> seen)

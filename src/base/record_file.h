@@ -22,18 +22,26 @@ constexpr size_t kRecordMagicBytes = 8;
 constexpr uint32_t kMaxRecordBytes = uint32_t{1} << 30;
 constexpr uint32_t kMaxRecordHeaderBytes = uint32_t{1} << 24;
 
+/// What a finished file holds: views of its bytes.
+struct Records {
+  std::string_view header;
+  std::vector<std::span<const std::byte>> records;
+};
+/// `magic` has kRecordMagicBytes; `source` names the file in errors. Errors: corrupt (another magic, torn, damaged,
+/// bytes behind the end), naming the record.
+Records parse_records(std::span<const std::byte> bytes, std::string_view magic, const std::string& source);
+
 /// A finished file, checked whole on opening. Movable.
 class RecordFile {
  public:
-  /// Errors: as MappedFile; corrupt (another magic, torn, damaged, bytes behind the end), naming the record.
+  /// Errors: as MappedFile and parse_records.
   RecordFile(const std::string& path, std::string_view magic);
-  std::string_view header() const noexcept { return header_; }
-  std::span<const std::span<const std::byte>> records() const noexcept { return records_; }
+  std::string_view header() const noexcept { return parsed_.header; }
+  std::span<const std::span<const std::byte>> records() const noexcept { return parsed_.records; }
 
  private:
   MappedFile file_;
-  std::string_view header_;
-  std::vector<std::span<const std::byte>> records_;
+  Records parsed_;
 };
 
 class RecordWriter {
