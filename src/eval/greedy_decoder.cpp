@@ -3,12 +3,14 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace thimble {
 
 namespace {
 
 constexpr size_t kMaxBatch = 8;  // docs/EVALUATION.md, "Running", has the figures
-constexpr uint64_t kMaxCacheBytes = uint64_t{1} << 30;
+constexpr uint64_t kMaxBytes = uint64_t{2} << 30;
 
 // Where the first of the stop texts begins in `text`, or npos. `from`: nothing before it needs to be looked at.
 size_t find_stop(const std::string& text, const std::vector<std::string>& stops, size_t from) {
@@ -22,9 +24,13 @@ size_t find_stop(const std::string& text, const std::vector<std::string>& stops,
 
 }  // namespace
 
-size_t sensible_batch(const Engine& engine, ops::KvType kv, int64_t n_ctx) noexcept {
-  const uint64_t bytes = std::max<uint64_t>(1, kv_bytes_per_token(engine.config(), kv)) * static_cast<uint64_t>(n_ctx);
-  return std::clamp<size_t>(kMaxCacheBytes / std::max<uint64_t>(bytes, 1), 1, kMaxBatch);
+size_t sensible_batch(const Engine& engine, const SessionOptions& options, size_t n_engines) noexcept {
+  const ModelConfig& config = engine.config();
+  const uint64_t cache = kv_bytes_per_token(config, options.kv) * static_cast<uint64_t>(options.n_ctx);
+  const uint64_t buffers = forward_scratch_bytes(config, options.n_batch, options.n_ctx, engine.pool().n_threads());
+  const uint64_t each = std::max<uint64_t>(checked_add(cache, buffers).value_or(UINT64_MAX), 1);
+  const uint64_t limit = kMaxBytes / std::max<size_t>(n_engines, 1);
+  return std::clamp<size_t>(limit / each, 1, std::min(kMaxBatch, static_cast<size_t>(options.n_batch)));
 }
 
 GreedyDecoder::GreedyDecoder(std::shared_ptr<const Engine> engine, const TaskSet& task, const TaskPrompts& prompts,

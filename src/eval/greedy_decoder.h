@@ -19,9 +19,9 @@ struct Answer {
   bool truncated = false;  // ended by the limit of tokens
 };
 
-/// Timelines that one engine advances together: what pays on a CPU, as far as 1 GiB of keys and values goes.
-/// `n_ctx` tokens each.
-size_t sensible_batch(const Engine& engine, ops::KvType kv, int64_t n_ctx) noexcept;
+/// Timelines of `options` that each of `n_engines` engines advances together: what pays on a CPU, as far as 2 GiB of
+/// caches and buffers go for all of them. At least 1.
+size_t sensible_batch(const Engine& engine, const SessionOptions& options, size_t n_engines) noexcept;
 
 class GreedyDecoder {
  public:

@@ -45,8 +45,7 @@ class ReferenceRun {
     SessionOptions options;  // keys and values in f16: the reference is the float model at its best
     options.n_ctx = choose_context(engine, task_, prompts, settings_.n_ctx);
     options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
-    const size_t n_batch =
-        std::min(sensible_batch(engine, options.kv, options.n_ctx), static_cast<size_t>(options.n_batch));
+    const size_t n_batch = sensible_batch(engine, options, engines.size());
     std::deque<GreedyDecoder> decoders;  // never moves
     std::vector<ItemWorker> workers;
     for (const std::shared_ptr<const Engine>& e : engines) {

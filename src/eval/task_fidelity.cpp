@@ -190,8 +190,8 @@ class FidelityLoop {
 // Where damage of short and of long answers shows apart.
 std::vector<FidelityStretch> stretches_of(const std::vector<ItemFidelity>& items) {
   std::vector<FidelityStretch> out;
-  for (const auto& [from, to] : {std::pair<int64_t, int64_t>{1, 16}, {17, 64}, {65, 256}, {257, 0}}) {
-    FidelityStretch s{from, to, 0, 0, 0};
+  for (FidelityStretch s : {FidelityStretch{1, 16}, {17, 64}, {65, 256}, {257, 0}}) {
+    const int64_t from = s.from, to = s.to;
     int64_t flips = 0;
     for (const ItemFidelity& item : items) {
       const auto n = static_cast<int64_t>(item.kl.size());

@@ -23,8 +23,8 @@ TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, cons
   options.n_ctx = choose_context(engine, task, prompts, settings.n_ctx);
   options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
   options.kv = settings.kv;
-  size_t n_batch = settings.n_batch > 0 ? settings.n_batch : sensible_batch(engine, settings.kv, options.n_ctx);
-  n_batch = std::min(n_batch, static_cast<size_t>(options.n_batch));
+  const size_t n_batch = settings.n_batch > 0 ? std::min(settings.n_batch, static_cast<size_t>(options.n_batch))
+                                              : sensible_batch(engine, options, engines.size());
   std::deque<GreedyDecoder> decoders;  // never moves: workers point at theirs
   std::vector<AnswerWorker> workers;
   for (const std::shared_ptr<const Engine>& e : engines) {
