@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from thimble_cli import CORRUPT, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, USAGE, CliTest
+from thimble_cli import CORRUPT, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, USAGE, CliTest, copy_task
 
 
 class Eval(CliTest):
@@ -16,9 +16,7 @@ class Eval(CliTest):
         self.tasks = self.folder / "tasks"
         self.tasks.mkdir()
         for name in ("menu", "meeting"):
-            (self.tasks / f"{name}.task.json").write_bytes((SOURCE / f"tasks/nano/{name}.task.json").read_bytes())
-            lines = (SOURCE / f"tasks/nano/{name}.eval.jsonl").read_text().splitlines(keepends=True)
-            (self.tasks / f"{name}.eval.jsonl").write_text("".join(lines[:40]))
+            copy_task(self.tasks, name, 40)
         self.models = []
         for scheme in ("q4_0", "q2_k"):
             self.models.append(self.folder / f"{scheme}.gguf")

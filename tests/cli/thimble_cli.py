@@ -26,6 +26,15 @@ def limit_file_size(n_bytes):
     return apply
 
 
+def copy_task(folder, name, n_items):
+    """The first items of a task of models/nano."""
+    task = json.loads((SOURCE / f"tasks/nano/{name}.task.json").read_text())
+    del task["sha256"]  # of all items
+    (folder / f"{name}.task.json").write_text(json.dumps(task))
+    lines = (SOURCE / f"tasks/nano/{name}.eval.jsonl").read_text().splitlines(keepends=True)
+    (folder / f"{name}.eval.jsonl").write_text("".join(lines[:n_items]))
+
+
 class CliTest(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="thimble_cli_"))

@@ -9,7 +9,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
 from one_node_slurm import OneNodeSlurm, why_not  # noqa: E402
-from thimble_cli import NANO, OK, SOURCE, THIMBLE, CliTest  # noqa: E402
+from thimble_cli import NANO, OK, SOURCE, THIMBLE, CliTest, copy_task  # noqa: E402
 
 
 class Slurm(CliTest):
@@ -18,9 +18,7 @@ class Slurm(CliTest):
         self.tasks = self.folder / "tasks"
         self.tasks.mkdir()
         for name in ("menu", "commit"):
-            (self.tasks / f"{name}.task.json").write_bytes((SOURCE / f"tasks/nano/{name}.task.json").read_bytes())
-            lines = (SOURCE / f"tasks/nano/{name}.eval.jsonl").read_text().splitlines(keepends=True)
-            (self.tasks / f"{name}.eval.jsonl").write_text("".join(lines[:20]))
+            copy_task(self.tasks, name, 20)
         self.models = []
         for scheme in ("q4_0", "q2_k"):
             self.models.append(self.folder / f"{scheme}.gguf")
