@@ -87,8 +87,8 @@ ROWS = {
     "claim attention 5 bits": ["--scheme", "i4_g128", "--rule", "*attn_*=i5_g128"] + SEARCH,
     "claim outliers": ["--scheme", "iq4_xs", "--outlier-bits", "0.25"] + SEARCH,
     "claim more bits": ["--scheme", "q4_k_s"] + SEARCH,
-    "claim hot f16": ["--scheme", "q4_k_m", "--hot-weights", "f16"] + SEARCH,
-    "claim hot q8_0": ["--scheme", "q4_k_m", "--hot-weights", "q8_0"] + SEARCH,
+    "claim hot f16": ["--scheme", "q4_k_m", "--hot-weights=f16"] + SEARCH,
+    "claim hot q8_0": ["--scheme", "q4_k_m", "--hot-weights=q8_0"] + SEARCH,
     "claim product data": ["--scheme", "q4_k_m", "--calibration", "{product}", "--method", "best"],
     "claim generic data": ["--scheme", "q4_k_m", "--calibration", "{generic_calibration}", "--method", "best"],
 }
