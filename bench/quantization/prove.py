@@ -201,7 +201,7 @@ class Proof:
         return [a.format(**values) for a in ROWS[row]] + quick
 
     def row(self, name):
-        """{bytes, bpw, body_bpw, perplexity, mean_kl, p99_kl, top1, tasks, stock_kl}"""
+        """{bytes, bpw, body_bpw, perplexity, mean_kl, p99_kl, top1, tasks, answers_kl, stock_kl}"""
         key = f"{self.model.name}: {name}"
         target = self.folder / (name.replace(" ", "-") + ".gguf")
         if name in STOCK:
@@ -209,7 +209,7 @@ class Proof:
         else:
             command = " ".join(["quantize", *map(str, ROWS[name])])
         found = self.store.get(key, command)
-        if found and (self.options.no_tasks or "tasks" in found):
+        if found and (self.options.no_tasks or "answers_kl" in found):
             return found
         if name in STOCK:
             self.make_stock(target, *STOCK[name])
@@ -229,8 +229,9 @@ class Proof:
                  "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
                  "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
         if not self.options.no_tasks:
-            scores = json.loads(run([*self.thimble, "eval", file, "--tasks", self.model.tasks, "--json"]))
+            scores = json.loads(run([*self.thimble, "eval", file, "--tasks", self.model.tasks, "--against", self.reference, "--json"]))
             value["tasks"] = points(scores)
+            value["answers_kl"] = sum(t["fidelity"]["mean_kl"] for t in scores["tasks"]) / len(scores["tasks"])
         if name in PROMPTS and self.model.prompts:
             value["prompts"] = {text: self.fidelity(file, HERE / f"data/{text}.txt")["divergence"]["mean_kl"] for text in PROMPT_TEXTS}
             answers = json.loads(run([*self.thimble, "eval", file, "--tasks", HERE / "data", "--json"]))
@@ -249,13 +250,14 @@ def table(store, model):
     tasks = sorted({t for _, v in rows for t in v.get("tasks", {})})
     order = {name: i for i, name in enumerate([*STOCK, *ROWS])}
     print(f"\n### {model}\n")
-    print("| | bytes | bits | body bits | perplexity | mean KL | 99 % KL | same top token |" + "".join(f" {t} |" for t in tasks))
-    print("|---|---|---|---|---|---|---|---|" + "---|" * len(tasks))
+    print("| | bytes | bits | body bits | perplexity | mean KL | 99 % KL | same top token | KL on answers |" + "".join(f" {t} |" for t in tasks))
+    print("|---|---|---|---|---|---|---|---|---|" + "---|" * len(tasks))
     for name, v in sorted(rows, key=lambda row: order.get(row[0], len(order))):
         scores = "".join(f" {v['tasks'][t]:.1f} |" if t in v.get("tasks", {}) else " |" for t in tasks)
+        answers = f"{v['answers_kl']:.6f}" if "answers_kl" in v else ""
         stock = f" (stock says {v['stock_kl']:.5f})" if "stock_kl" in v else ""
         print(f"| {name} | {v['bytes']:,} | {v['bpw']:.3f} | {v['body_bpw']:.3f} | {v['perplexity']:.4f} | {v['mean_kl']:.5f}{stock} | "
-              f"{v['p99_kl']:.4f} | {100 * v['top1']:.2f} % |{scores}")
+              f"{v['p99_kl']:.4f} | {100 * v['top1']:.2f} % | {answers} |{scores}")
 
 
 def prompt_table(store, model):
