@@ -85,7 +85,7 @@ ReferenceFile reference_file(const TaskSet& task, const ReferenceSettings& setti
 
 /// The answers from the file, which is made or finished first where need be. A file that is torn, damaged or of other
 /// inputs is never used: a warning says why, and it is made again. Errors: io, resource_exhausted, cancelled (what is
-/// done is kept), corrupt (a model that predicts NaN), as choose_context.
+/// done is kept), corrupt (a model that predicts NaN), as task_session_options.
 ReferenceAnswers reference_answers(const TaskSet& task, const ReferenceSettings& settings, const EngineSource& engines,
                                    const Task& progress = {});
 

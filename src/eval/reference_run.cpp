@@ -42,9 +42,8 @@ class ReferenceRun {
   void answer_all(const std::vector<std::shared_ptr<const Engine>>& engines) {
     const Engine& engine = *engines.front();
     const TaskPrompts prompts = encode_prompts(engine, task_);
-    SessionOptions options;  // keys and values in f16: the reference is the float model at its best
-    options.n_ctx = choose_context(engine, task_, prompts, settings_.n_ctx);
-    options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
+    // Keys and values in f16: the reference is the float model at its best.
+    const SessionOptions options = task_session_options(engine, task_, prompts, settings_.n_ctx, ops::KvType::f16);
     const size_t n_batch = sensible_batch(engine, options, engines.size());
     std::deque<GreedyDecoder> decoders;  // never moves
     std::vector<ItemWorker> workers;

@@ -140,10 +140,7 @@ class FidelityLoop {
     if (todo_.empty()) return;
     const Engine& engine = *engines.front();
     const TaskPrompts prompts = encode_prompts(engine, task_);
-    SessionOptions options;
-    options.n_ctx = choose_context(engine, task_, prompts, settings_.n_ctx);
-    options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
-    options.kv = settings_.kv;
+    const SessionOptions options = task_session_options(engine, task_, prompts, settings_.n_ctx, settings_.kv);
     std::deque<ForcedAnswers> forced;  // never moves
     std::vector<ItemWorker> workers;
     for (const std::shared_ptr<const Engine>& e : engines) {

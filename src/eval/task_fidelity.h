@@ -57,9 +57,9 @@ struct TaskFidelitySettings {
   std::optional<std::vector<size_t>> only = {};  // items, ascending; nothing: all
 };
 
-/// Measures one model, one worker per engine, all of the same model. Errors: as choose_context; invalid_argument when
-/// the model cuts a prompt into other tokens than the reference (another vocabulary or chat template); corrupt (NaN);
-/// cancelled.
+/// Measures one model, one worker per engine, all of the same model. Errors: as task_session_options; invalid_argument
+/// when the model cuts a prompt into other tokens than the reference (another vocabulary or chat template); corrupt
+/// (NaN); cancelled.
 TaskFidelity measure_task_fidelity(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
                                    const ReferenceAnswers& reference, const TaskFidelitySettings& settings,
                                    const Task& progress = {});

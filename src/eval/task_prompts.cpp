@@ -17,7 +17,8 @@ TaskPrompts encode_prompts(const Engine& engine, const TaskSet& task) {
   return out;
 }
 
-int64_t choose_context(const Engine& engine, const TaskSet& task, const TaskPrompts& prompts, int64_t n_ctx) {
+SessionOptions task_session_options(const Engine& engine, const TaskSet& task, const TaskPrompts& prompts,
+                                    int64_t n_ctx, ops::KvType kv) {
   const int64_t limit = n_ctx > 0 ? n_ctx : engine.config().n_ctx_train;
   for (size_t i = 0; i < prompts.tokens.size(); ++i) {
     const int64_t needed = static_cast<int64_t>(prompts.tokens[i].size()) + task.max_tokens;
@@ -27,7 +28,11 @@ int64_t choose_context(const Engine& engine, const TaskSet& task, const TaskProm
            task.items[i].id, prompts.tokens[i].size(), task.max_tokens, limit);
     }
   }
-  return n_ctx > 0 ? n_ctx : static_cast<int64_t>(prompts.longest) + task.max_tokens;
+  SessionOptions options;
+  options.n_ctx = n_ctx > 0 ? n_ctx : static_cast<int64_t>(prompts.longest) + task.max_tokens;
+  options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
+  options.kv = kv;
+  return options;
 }
 
 void feed_prompt(Session& session, const TaskPrompts& prompts, size_t index, size_t n, const Task& cancel) {

@@ -19,10 +19,7 @@ TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, cons
   if (engines.empty()) fail(ErrorCode::invalid_argument, "{}: found no engine to run on, expected one", task.name);
   const Engine& engine = *engines.front();
   const TaskPrompts prompts = encode_prompts(engine, task);
-  SessionOptions options;
-  options.n_ctx = choose_context(engine, task, prompts, settings.n_ctx);
-  options.n_batch = std::min<int64_t>(options.n_batch, options.n_ctx);
-  options.kv = settings.kv;
+  const SessionOptions options = task_session_options(engine, task, prompts, settings.n_ctx, settings.kv);
   const size_t n_batch = settings.n_batch > 0 ? std::min(settings.n_batch, static_cast<size_t>(options.n_batch))
                                               : sensible_batch(engine, options, engines.size());
   std::deque<GreedyDecoder> decoders;  // never moves: workers point at theirs
