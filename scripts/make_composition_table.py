@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Generates src/eval/composition_table.cpp: the pairs of code points that Unicode's NFC composes to one.
+"""Generates src/metrics/composition_table.cpp: the pairs of code points that Unicode's NFC composes to one.
 
 Hangul syllables are computed, not listed. The pairs are those of Unicode 7.0 to 15.1 alike (any Python from 3.5 on).
-Usage: scripts/make_composition_table.py > src/eval/composition_table.cpp
+Usage: scripts/make_composition_table.py > src/metrics/composition_table.cpp
 """
 import sys
 import unicodedata

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "calibrate/calibration.h"
 #include "device/profile.h"
-#include "eval/calibration_samples.h"
+#include "tasks/calibration_samples.h"
 #include "text/tokenizer.h"
 
 namespace thimble::cli {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/json.h"
-#include "eval/statistics.h"
+#include "statistics/statistics.h"
 
 namespace thimble::cli {
 

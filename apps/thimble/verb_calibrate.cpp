@@ -9,9 +9,9 @@
 #include "calibrate/calibrate.h"
 #include "calibrate/imatrix.h"
 #include "calibrate/outliers.h"
-#include "eval/calibration_samples.h"
 #include "model/model_config.h"
 #include "standard_output.h"
+#include "tasks/calibration_samples.h"
 #include "verbs.h"
 
 namespace thimble::cli {

@@ -8,12 +8,12 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "eval/score.h"
-#include "eval/task_check.h"
-#include "eval/task_example.h"
-#include "eval/task_import.h"
 #include "model/model_config.h"
 #include "standard_output.h"
+#include "tasks/score.h"
+#include "tasks/task_check.h"
+#include "tasks/task_example.h"
+#include "tasks/task_import.h"
 #include "verbs.h"
 
 namespace thimble::cli {

@@ -5,46 +5,23 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <numbers>
 #include <numeric>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "format/gguf_writer.h"
 
 namespace thimble::bench {
 
 namespace {
 
-// Not std::shuffle and std::normal_distribution: their values differ between standard libraries.
-class Random {
- public:
-  explicit Random(uint64_t seed) noexcept : state_(seed) {}
-
-  Order shuffled(int64_t n) {
-    Order order(static_cast<size_t>(n));
-    std::iota(order.begin(), order.end(), 0);
-    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[next() % i]);
-    return order;
-  }
-
-  double gaussian() noexcept {
-    const double radius = std::sqrt(-2.0 * std::log(uniform()));
-    return radius * std::cos(2.0 * std::numbers::pi * uniform());
-  }
-
- private:
-  double uniform() noexcept { return (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53; }  // (0, 1)
-  uint64_t next() noexcept {                                                                 // splitmix64
-    state_ += 0x9E3779B97F4A7C15u;
-    uint64_t z = state_;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-
-  uint64_t state_;
-};
+Order shuffled(int64_t n, SplitMix64& random) {
+  Order order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  shuffle_values(order, random);
+  return order;
+}
 
 // Rows of a matrix of heads: channel c of new head h is channel channels[h / per][c] of old head heads[h].
 Order head_rows(const Order& heads, const std::vector<Order>& channels, int64_t per, int64_t head_dim) {
@@ -59,16 +36,16 @@ Order head_rows(const Order& heads, const std::vector<Order>& channels, int64_t 
   return rows;
 }
 
-LayerOrder draw_layer(const ModelConfig& config, Random& random) {
+LayerOrder draw_layer(const ModelConfig& config, SplitMix64& random) {
   LayerOrder layer;
-  layer.ffn = random.shuffled(config.n_ff);
+  layer.ffn = shuffled(config.n_ff, random);
   const int64_t per = config.n_head / config.n_head_kv;
-  const Order kv_heads = random.shuffled(config.n_head_kv);
+  const Order kv_heads = shuffled(config.n_head_kv, random);
   Order q_heads;
   std::vector<Order> channels;
   for (const int32_t kv : kv_heads) {
-    for (const int32_t q : random.shuffled(per)) q_heads.push_back(kv * static_cast<int32_t>(per) + q);
-    channels.push_back(random.shuffled(config.head_dim));
+    for (const int32_t q : shuffled(per, random)) q_heads.push_back(kv * static_cast<int32_t>(per) + q);
+    channels.push_back(shuffled(config.head_dim, random));
   }
   layer.q_rows = head_rows(q_heads, {}, 1, config.head_dim);
   layer.k_rows = head_rows(kv_heads, {}, 1, config.head_dim);
@@ -181,7 +158,7 @@ SquaredError requantize_rows(const TensorView& view, TensorType type, int64_t ro
 }
 
 double noise_error(TensorType type) {
-  Random random(1);
+  SplitMix64 random(1);
   std::vector<float> x(8192);
   for (float& v : x) v = static_cast<float>(random.gaussian());
   SquaredError sum;
@@ -192,9 +169,9 @@ double noise_error(TensorType type) {
 }  // namespace
 
 ModelOrder draw_order(const ModelConfig& config, uint64_t seed) {
-  Random random(seed);
+  SplitMix64 random(seed);
   ModelOrder order;
-  order.residual = random.shuffled(config.n_embd);
+  order.residual = shuffled(config.n_embd, random);
   for (int64_t i = 0; i < config.n_layer; ++i) order.layers.push_back(draw_layer(config, random));
   return order;
 }

@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/work_share.h"
 #include "eval/engines.h"
 #include "eval/model_hash.h"
-#include "eval/work_share.h"
 
 namespace thimble {
 

@@ -10,8 +10,8 @@
 #include "base/json.h"
 #include "eval/reference_answers.h"
 #include "eval/shard.h"
-#include "eval/task.h"
 #include "ops/ops.h"
+#include "tasks/task.h"
 
 namespace thimble {
 

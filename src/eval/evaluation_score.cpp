@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "eval/evaluation.h"
-#include "eval/statistics.h"
+#include "statistics/statistics.h"
 
 namespace thimble {
 

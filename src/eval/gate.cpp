@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 #include "base/toml.h"
-#include "eval/paired_tests.h"
-#include "eval/score.h"
-#include "eval/statistics.h"
+#include "statistics/paired_tests.h"
+#include "statistics/statistics.h"
+#include "tasks/score.h"
 
 namespace thimble {
 

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "eval/paired_tests.h"
 #include "eval/scored_model.h"
-#include "eval/statistics.h"
+#include "statistics/paired_tests.h"
+#include "statistics/statistics.h"
 
 namespace thimble {
 

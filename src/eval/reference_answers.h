@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "base/record_file.h"
-#include "eval/task.h"
 #include "eval/top_log_probs.h"
 #include "runtime/engine.h"
+#include "tasks/task.h"
 
 namespace thimble {
 

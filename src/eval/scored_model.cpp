@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "eval/score.h"
+#include "tasks/score.h"
 
 namespace thimble {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "eval/task.h"
 #include "runtime/engine.h"
+#include "tasks/task.h"
 
 namespace thimble {
 

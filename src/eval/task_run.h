@@ -4,7 +4,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,18 +11,11 @@
 #include "base/journal.h"
 #include "base/progress.h"
 #include "eval/greedy_decoder.h"
-#include "eval/task.h"
 #include "runtime/engine.h"
+#include "tasks/score.h"
+#include "tasks/task.h"
 
 namespace thimble {
-
-struct ItemResult {
-  std::string id;
-  std::string cluster;
-  std::string answer;
-  bool truncated = false;           // hit the generation limit
-  std::map<Metric, double> scores;  // exact, fact_recall, edit_similarity in 0..1; chrf2 in 0..100
-};
 
 struct TaskResult {
   std::string task;
@@ -53,9 +45,6 @@ TaskResult run_task(const std::shared_ptr<const Engine>& engine, const TaskSet& 
 /// single-threaded engines than as one engine with several threads.
 TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
                     const TaskRunSettings& settings, const Task& progress = {});
-
-/// Scores answers without a model.
-ItemResult score_item(const TaskSet& task, const TaskItem& item, std::string answer, bool truncated);
 
 /// What an answer depends on besides task and item: model, chat template and cache type, as one string.
 std::string answers_run_key(const std::string& model_key, std::string_view chat_template, ops::KvType kv);

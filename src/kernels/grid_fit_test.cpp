@@ -9,15 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "base/random.h"
+
 namespace thimble::kernels {
 namespace {
 
 // Deterministic bits.
 uint32_t noise(uint64_t i) {
-  uint64_t z = i * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<uint32_t>((z ^ (z >> 31)) >> 32);
+  return static_cast<uint32_t>(mix_bits(i * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u) >> 32);
 }
 
 float uniform(uint64_t i) {

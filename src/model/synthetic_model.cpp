@@ -4,11 +4,11 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <numbers>
 #include <span>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "model/memory_limit.h"
 #include "tensor/tensor_type.h"
 
@@ -19,26 +19,10 @@ namespace {
 // Rows of a matrix that are drawn; a prime, so that the repetition does not line up with heads or tiles.
 constexpr int64_t kDistinctRows = 61;
 
-class Random {
- public:
-  Random(uint64_t seed, uint64_t stream) noexcept : state_(seed * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u) {}
-
-  double uniform() noexcept {  // (0, 1), splitmix64
-    state_ += 0x9E3779B97F4A7C15u;
-    uint64_t z = state_;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
-  }
-  // Not std::normal_distribution: its values differ between standard libraries.
-  float gaussian() noexcept {
-    const double radius = std::sqrt(-2.0 * std::log(uniform()));
-    return static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * uniform()));
-  }
-
- private:
-  uint64_t state_;
-};
+// Every tensor a sequence of its own.
+SplitMix64 sequence_of(uint64_t seed, uint64_t stream) noexcept {
+  return SplitMix64(seed * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u);
+}
 
 // `row` has room for the tensor's row: worker threads must not allocate.
 void fill_tensor(const GgufTensorPlan& plan, const SyntheticOptions& options, uint64_t stream, std::span<float> row,
@@ -53,11 +37,11 @@ void fill_tensor(const GgufTensorPlan& plan, const SyntheticOptions& options, ui
     encode(options.rope_factors.data(), nullptr, out, n);
     return;
   }
-  Random random(options.seed, stream);
+  SplitMix64 random = sequence_of(options.seed, stream);
   const bool norm = plan.name.ends_with("norm.weight");
   const float spread = norm || plan.name.ends_with(".bias") ? 0.1f : 1.0f / std::sqrt(static_cast<float>(n));
   for (int64_t r = 0; r < std::min(n_rows, kDistinctRows); ++r) {
-    for (float& value : row) value = (norm ? 1.0f : 0.0f) + spread * random.gaussian();
+    for (float& value : row) value = (norm ? 1.0f : 0.0f) + spread * static_cast<float>(random.gaussian());
     encode(row.data(), nullptr, out + static_cast<size_t>(r) * bytes_per_row, n);
   }
   for (int64_t r = kDistinctRows; r < n_rows; ++r) {

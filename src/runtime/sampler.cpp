@@ -6,19 +6,11 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/random.h"
 
 namespace thimble {
 
 namespace {
-
-// Fills the generator's state from a seed, as its authors advise (Steele, Lea, Flood 2014; prng.di.unimi.it).
-uint64_t splitmix64(uint64_t& state) noexcept {
-  state += 0x9E3779B97F4A7C15u;
-  uint64_t z = state;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
 
 uint64_t rotate_left(uint64_t x, int k) noexcept {
   return (x << k) | (x >> (64 - k));
@@ -74,8 +66,8 @@ int32_t argmax(std::span<const float> logits) noexcept {
 
 Sampler::Sampler(const SamplingParams& params, int64_t n_vocab) : params_(params) {
   validate(params);
-  uint64_t seed = params.seed;
-  for (uint64_t& word : state_) word = splitmix64(seed);
+  SplitMix64 seeds(params.seed);  // as the authors of xoshiro256** advise (prng.di.unimi.it)
+  for (uint64_t& word : state_) word = seeds.next();
   candidates_.resize(static_cast<size_t>(n_vocab));
   penalised_.resize(static_cast<size_t>(n_vocab));
 }

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "eval/code_points.h"
+#include "metrics/code_points.h"
 #include "squeeze/html_text.h"
 #include "text/unicode.h"
 

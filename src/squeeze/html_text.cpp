@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "eval/code_points.h"
+#include "metrics/code_points.h"
 #include "text/unicode.h"
 
 namespace thimble {

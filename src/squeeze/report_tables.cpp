@@ -1,10 +1,10 @@
 // The tables of report.html.
 #include "base/error.h"
-#include "eval/score.h"
 #include "squeeze/html_text.h"
 #include "squeeze/report_sections.h"
 #include "squeeze/report_text.h"
 #include "squeeze/standings.h"
+#include "tasks/score.h"
 
 namespace thimble {
 

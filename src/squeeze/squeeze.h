@@ -12,11 +12,11 @@
 #include "base/progress.h"
 #include "device/plan.h"
 #include "eval/fidelity.h"
-#include "eval/paired_tests.h"
-#include "eval/rank_agreement.h"
-#include "eval/statistics.h"
 #include "eval/task_run.h"
 #include "quantize/quantize.h"
+#include "statistics/paired_tests.h"
+#include "statistics/rank_agreement.h"
+#include "statistics/statistics.h"
 
 namespace thimble {
 

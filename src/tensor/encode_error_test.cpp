@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/random.h"
 #include "tensor/tensor_type.h"
 
 namespace thimble {
@@ -21,13 +22,7 @@ class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
 
-  uint64_t next() {
-    state_ += 0x9E3779B97F4A7C15u;
-    uint64_t z = state_;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
+  uint64_t next() { return state_.next(); }
 
   double gaussian() {
     int64_t total = 0;
@@ -49,7 +44,7 @@ class Random {
   double sparse() { return (next() >> 32) < 3865470566u ? 0.0 : gaussian(); }
 
  private:
-  uint64_t state_;
+  SplitMix64 state_;
 };
 
 std::vector<float> make_rows(const std::string& distribution, size_t count) {

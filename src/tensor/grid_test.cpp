@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/float16.h"
+#include "base/random.h"
 #include "tensor/grid_fit.h"
 
 namespace thimble {
@@ -18,10 +19,7 @@ namespace {
 
 // Deterministic bits.
 uint32_t noise(uint64_t i) {
-  uint64_t z = i * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<uint32_t>((z ^ (z >> 31)) >> 32);
+  return static_cast<uint32_t>(mix_bits(i * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u) >> 32);
 }
 
 std::vector<float> normal_row(size_t n, uint64_t seed) {

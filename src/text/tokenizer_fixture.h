@@ -1,4 +1,4 @@
-// Small vocabularies built in memory, for the tests and fuzz targets of this room only (header-only for that reason).
+// Small vocabularies built in memory, for tests and fuzz targets only (header-only for that reason).
 #pragma once
 
 #include <algorithm>

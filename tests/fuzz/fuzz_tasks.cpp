@@ -1,11 +1,11 @@
 // Any bytes given as items of a task, as CSV or as JSONL of OpenAI evals end in items or in Error; what import makes of
 // them, the reader of tasks takes; and every metric scores whatever text is in them.
 #include "base/error.h"
-#include "eval/score.h"
-#include "eval/task_data.h"
-#include "eval/task_import.h"
 #include "eval/task_run.h"
-#include "eval/task_write.h"
+#include "tasks/score.h"
+#include "tasks/task_data.h"
+#include "tasks/task_import.h"
+#include "tasks/task_write.h"
 
 #include <cstdlib>
 
