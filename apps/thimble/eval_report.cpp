@@ -3,17 +3,12 @@
 #include <fmt/format.h>
 
 #include "base/json.h"
+#include "eval/fidelity_json.h"
 #include "statistics/statistics.h"
 
 namespace thimble::cli {
 
 namespace {
-
-Json divergence_json(const DivergenceResult& d) {
-  return {
-      {"mean_kl", d.mean_kl}, {"median_kl", d.median_kl},           {"p99_kl", d.p99_kl},
-      {"max_kl", d.max_kl},   {"top1_agreement", d.top1_agreement}, {"reference_perplexity", d.reference_perplexity}};
-}
 
 Json task_json(const TaskSet& task, const TaskResult& r, const TaskFidelity* fidelity) {
   Json metrics = Json::object();

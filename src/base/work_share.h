@@ -8,8 +8,8 @@
 
 namespace thimble {
 
-/// Hands out parts of `progress`: a step's report of done/total is shown as its share of all work. The progress must
-/// outlive it.
+/// Hands out parts of `progress`: a step's report of done/total is shown as its share of all work, under the label of
+/// its part (where that is empty, under its own). The progress must outlive it.
 class WorkShare {
  public:
   WorkShare(const Task& progress, double total) : progress_(progress), total_(std::max(total, 1e-9)) {}
@@ -20,10 +20,12 @@ class WorkShare {
     const double begin = begun_ / total_, width = work / total_;
     begun_ += work;
     if (!progress_.progress) return out;
-    out.progress = [this, begin, width, label = std::move(label)](uint64_t done, uint64_t total, std::string_view) {
+    out.progress = [this, begin, width, label = std::move(label)](uint64_t done, uint64_t total,
+                                                                  std::string_view what) {
       const double share = total == 0 ? 0.0 : static_cast<double>(done) / static_cast<double>(total);
       const double all = std::clamp(begin + width * share, 0.0, 1.0);
-      progress_.report(static_cast<uint64_t>(all * kSteps), static_cast<uint64_t>(kSteps), label);
+      progress_.report(static_cast<uint64_t>(all * kSteps), static_cast<uint64_t>(kSteps),
+                       label.empty() ? what : std::string_view(label));
     };
     return out;
   }

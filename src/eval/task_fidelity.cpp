@@ -264,4 +264,20 @@ TaskFidelity measure_task_fidelity(std::span<const std::shared_ptr<const Engine>
   return loop.result();
 }
 
+std::optional<PooledFidelity> pool_fidelity(std::span<const TaskFidelity> tasks) noexcept {
+  PooledFidelity out;
+  for (const TaskFidelity& f : tasks) {
+    const auto n = static_cast<double>(f.n_tokens);
+    out.n_tokens += f.n_tokens;
+    out.mean_kl += n * f.divergence.mean_kl;
+    out.top1_agreement += n * f.divergence.top1_agreement;
+    out.n_items += static_cast<int64_t>(f.items.size());
+    out.flipped_items += f.flipped_items;
+  }
+  if (out.n_tokens == 0) return std::nullopt;
+  out.mean_kl /= static_cast<double>(out.n_tokens);
+  out.top1_agreement /= static_cast<double>(out.n_tokens);
+  return out;
+}
+
 }  // namespace thimble

@@ -72,4 +72,15 @@ TaskFidelity fidelity_from_journal(const TaskSet& task, const TaskFidelitySettin
 /// Sums over items.
 TaskFidelity summarise(const std::string& task, std::vector<ItemFidelity> items);
 
+/// Several tasks as one: means over all their tokens.
+struct PooledFidelity {
+  int64_t n_tokens = 0;
+  double mean_kl = 0;         // nats a token, lower bound
+  double top1_agreement = 0;  // share in 0..1
+  int64_t n_items = 0;
+  int64_t flipped_items = 0;
+};
+/// Nothing when there is no token.
+std::optional<PooledFidelity> pool_fidelity(std::span<const TaskFidelity> tasks) noexcept;
+
 }  // namespace thimble

@@ -343,5 +343,27 @@ TEST_F(TaskFidelityTest, SummaryCountsTokensAndAnswers) {
   EXPECT_EQ(summarise("t", {}).n_tokens, 0);
 }
 
+TEST(PooledFidelity, WeighsTasksByTheirTokens) {
+  EXPECT_FALSE(pool_fidelity({}).has_value());
+  std::vector<TaskFidelity> tasks(2);
+  tasks[0].n_tokens = 30;
+  tasks[0].divergence.mean_kl = 0.1;
+  tasks[0].divergence.top1_agreement = 1.0;
+  tasks[0].items.resize(4);
+  tasks[0].flipped_items = 1;
+  tasks[1].n_tokens = 10;
+  tasks[1].divergence.mean_kl = 0.5;
+  tasks[1].divergence.top1_agreement = 0.6;
+  tasks[1].items.resize(2);
+  tasks[1].flipped_items = 2;
+  const std::optional<PooledFidelity> f = pool_fidelity(tasks);
+  ASSERT_TRUE(f.has_value());
+  EXPECT_EQ(f->n_tokens, 40);
+  EXPECT_DOUBLE_EQ(f->mean_kl, 0.2);
+  EXPECT_DOUBLE_EQ(f->top1_agreement, 0.9);
+  EXPECT_EQ(f->n_items, 6);
+  EXPECT_EQ(f->flipped_items, 3);
+}
+
 }  // namespace
 }  // namespace thimble

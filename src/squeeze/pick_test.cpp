@@ -164,6 +164,35 @@ TEST(Pick, ExcludedCandidatesAreNeverTaken) {
   EXPECT_EQ(b.choose().picked, 1);
 }
 
+TEST(OrderAgreement, TakesTheDivergenceOnAnswersOfTheTaskItself) {
+  Bench b;
+  for (const size_t wrong : {0, 100}) b.add("c", 300, wrong);
+  b.choose();
+  EXPECT_TRUE(b.result.order_agreement.empty()) << "nothing was measured";
+  for (Candidate* c : {&b.result.baseline, &b.at(0), &b.at(1)}) {
+    c->tasks.push_back(c->tasks[0]);
+    c->tasks[1].task = "u";
+  }
+  b.result.tasks.resize(2);
+  // 900 tokens of the first task say the right order, 100 of the second the wrong one.
+  const double kl[2][2] = {{0.1, 0.5}, {0.2, 0.4}};  // [candidate][task]
+  for (size_t i = 0; i < 2; ++i) {
+    for (size_t t = 0; t < 2; ++t) {
+      TaskFidelity f;
+      f.n_tokens = t == 0 ? 900 : 100;
+      f.divergence.mean_kl = kl[i][t];
+      b.at(i).on_answers.push_back(f);
+    }
+  }
+  const std::vector<OrderAgreement> orders = order_agreement(b.result.candidates, 0.95);
+  ASSERT_EQ(orders.size(), 3u);
+  for (const OrderAgreement& o : orders) {
+    EXPECT_EQ(o.measure, "answers_kl");
+    EXPECT_EQ(o.agreement.all.pairs, 1);
+    EXPECT_EQ(o.agreement.all.disagree, o.task == "u" ? 1 : 0) << o.task;
+  }
+}
+
 TEST(OrderAgreement, CountsOnlyCandidatesWithFidelityAndSaysItInWords) {
   Bench b;
   for (const size_t wrong : {0, 100, 200}) b.add("c", 300, wrong);

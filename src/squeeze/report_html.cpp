@@ -33,8 +33,12 @@ std::string tiles(const SqueezeResult& r) {
   add_tile(out, "Decode, predicted", fmt::format("{:.0f} tokens/s", c.plan.decode_tokens_per_s),
            fmt::format("{:.1f} W; prefill {:.0f} tokens/s", c.plan.decode_watts, c.plan.prefill_tokens_per_s));
   if (c.fidelity && c.fidelity->divergence) {
-    add_tile(out, "KL divergence", kl_text(c.fidelity->divergence->mean_kl),
+    add_tile(out, "KL divergence on the text", kl_text(c.fidelity->divergence->mean_kl),
              fmt::format("same top token {:.1f} %", 100.0 * c.fidelity->divergence->top1_agreement));
+  }
+  if (const std::optional<PooledFidelity> f = pool_fidelity(c.on_answers)) {
+    add_tile(out, "Answers unchanged", of_text(f->n_items - f->flipped_items, f->n_items),
+             fmt::format("KL {} on the float model's answers", kl_text(f->mean_kl)));
   }
   for (const OrderAgreement& o : r.order_agreement) {
     const Disagreement& d = o.agreement.all;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "eval/fidelity_json.h"
 #include "eval/scored_model.h"
 #include "squeeze/headline.h"
 #include "squeeze/report.h"
@@ -46,6 +47,14 @@ Json to_json(const FidelityResult& f) {
   return out;
 }
 
+Json to_json(const PooledFidelity& f) {
+  return {{"tokens", f.n_tokens},
+          {"mean_kl", f.mean_kl},
+          {"top1_agreement", f.top1_agreement},
+          {"items", f.n_items},
+          {"flipped_items", f.flipped_items}};
+}
+
 Json to_json(const TaskComparison& c) {
   return {{"p_different", c.p_different}, {"p_keeps", c.p_keeps},
           {"p_loses", c.p_loses},         {"lost", c.flips.lost},
@@ -80,6 +89,7 @@ Json task_scores(const Candidate& c, const std::vector<TaskSet>& tasks) {
     Json entry = {{"task", r.task}, {"items", r.items.size()}, {"metrics", metrics}, {"truncated", truncated}};
     entry["against_float"] = t < c.task_differences.size() ? to_json(c.task_differences[t]) : Json();
     entry["tests"] = t < c.comparisons.size() ? to_json(c.comparisons[t]) : Json();
+    entry["on_answers"] = t < c.on_answers.size() ? task_fidelity_json(c.on_answers[t]) : Json();
     entry.update(item_scores_json(tasks[t], r));
     out.push_back(std::move(entry));
   }
@@ -106,12 +116,14 @@ Json to_json(const Candidate& c, const std::vector<TaskSet>& tasks) {
               {"score", nullptr},
               {"against_float", nullptr},
               {"fidelity", nullptr},
+              {"on_answers", nullptr},
               {"tasks", task_scores(c, tasks)}};
   if (!c.tasks.empty()) {
     out["score"] = {{"mean", c.score.mean}, {"low", c.score.low}, {"high", c.score.high}};
     out["against_float"] = to_json(c.against_float);
   }
   if (c.fidelity) out["fidelity"] = to_json(*c.fidelity);
+  if (const std::optional<PooledFidelity> f = pool_fidelity(c.on_answers)) out["on_answers"] = to_json(*f);
   return out;
 }
 

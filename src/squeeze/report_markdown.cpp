@@ -32,18 +32,21 @@ std::string difference(const PairedDifference& d) {
 
 std::string candidates_table(const SqueezeResult& r) {
   std::string out =
-      "| candidate | file | memory | tokens/s | score | against float | margin | perplexity | KL |\n"
-      "|---|--:|--:|--:|--:|--:|---|--:|--:|\n";
+      "| candidate | file | memory | tokens/s | score | against float | margin | perplexity | KL | KL on answers | "
+      "answers changed |\n"
+      "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|\n";
   const auto row = [&](const Candidate& c, bool is_float, bool picked) {
     const bool kl = c.fidelity && c.fidelity->divergence;
+    const std::optional<PooledFidelity> answers = pool_fidelity(c.on_answers);
     const std::string name = is_float ? "float" : plain(c.recipe.name);
-    out += fmt::format("| {} | {} | {} | {:.0f} | {:.1f} ({:.1f} to {:.1f}) | {} | {} | {} | {} |\n",
+    out += fmt::format("| {} | {} | {} | {:.0f} | {:.1f} ({:.1f} to {:.1f}) | {} | {} | {} | {} | {} | {} |\n",
                        picked ? fmt::format("**{}**", name) : name, format_bytes(c.file_bytes),
                        format_bytes(c.plan.total_bytes), c.plan.decode_tokens_per_s, c.score.mean, c.score.low,
                        c.score.high, is_float ? "" : difference(c.against_float),
                        is_float ? "" : standing_name(c.standing),
                        c.fidelity ? fmt::format("{:.3f}", c.fidelity->perplexity.perplexity) : "",
-                       kl ? kl_text(c.fidelity->divergence->mean_kl) : "");
+                       kl ? kl_text(c.fidelity->divergence->mean_kl) : "", answers ? kl_text(answers->mean_kl) : "",
+                       answers ? of_text(answers->flipped_items, answers->n_items) : "");
   };
   row(r.baseline, true, false);
   for (const size_t i : scored_by_size(r)) row(r.candidates[i], false, is_picked(r, i));

@@ -25,6 +25,11 @@ std::optional<double> perplexity_of(const Candidate& c) {
   return c.fidelity->perplexity.perplexity;
 }
 
+std::optional<double> answers_kl_of(const Candidate& c) {
+  const std::optional<PooledFidelity> pooled = pool_fidelity(c.on_answers);
+  return pooled ? std::optional(pooled->mean_kl) : std::nullopt;
+}
+
 std::string everything_about(const Candidate& c) {
   std::string out =
       fmt::format("{}: {}, {:.2f} points ({} against float), memory {}, {:.0f} tokens/s", c.recipe.name,
@@ -32,6 +37,7 @@ std::string everything_about(const Candidate& c) {
                   format_bytes(c.plan.total_bytes), c.plan.decode_tokens_per_s);
   if (const auto perplexity = perplexity_of(c)) out += fmt::format(", perplexity {:.3f}", *perplexity);
   if (const auto kl = kl_of(c)) out += ", KL " + kl_text(*kl);
+  if (const auto kl = answers_kl_of(c)) out += ", KL on answers " + kl_text(*kl);
   return out;
 }
 
@@ -157,6 +163,9 @@ std::string agreement_section(const SqueezeResult& r) {
              "Were perplexity a stand-in for the tasks, the points would fall from left to right.");
   out += figure(score_plot(r, "KL divergence against task score", "mean KL divergence, nats (lower is better)", kl_of),
                 "The same for the divergence from the float model.");
+  out += figure(score_plot(r, "KL divergence on answers against task score",
+                           "mean KL divergence on the float model's answers, nats (lower is better)", answers_kl_of),
+                "The same on what the float model itself says to the items.");
   return out + agreement_table(r) +
          fmt::format(
              "<p class=\"soft\">All pairs of scored candidates that neither order leaves tied. Significant: the "

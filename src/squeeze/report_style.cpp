@@ -45,6 +45,7 @@ td.text { white-space: normal; min-width: 12rem; }
 tr.picked th, tr.picked td { background: color-mix(in srgb, var(--accent) 14%, var(--paper)); }
 .keeps { color: var(--good); } .loses { color: var(--bad); } .unclear { color: var(--warn); }
 .range { color: var(--soft); font-size: .8rem; }
+td .range { display: block; }
 figure { margin: 1rem 0 1.5rem; }
 figcaption { color: var(--soft); font-size: .88rem; max-width: 48rem; }
 svg.plot { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }

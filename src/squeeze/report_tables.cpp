@@ -30,12 +30,17 @@ std::string difference_cell(const PairedDifference& d) {
   return fmt::format("{} <span class=\"range\">{}</span>", signed_points(d.mean), interval_text(d.low, d.high));
 }
 
+std::string kl_cell(double nats, const std::string& note) {
+  return cell(fmt::format("{} <span class=\"range\">{}</span>", kl_text(nats), note));
+}
+
 std::string candidate_row(const SqueezeResult& r, const Candidate& c, bool is_float, std::string_view css) {
   std::string out =
       fmt::format("<tr class=\"{}\"><th scope=\"row\">{}</th>", css, is_float ? "float" : html_escape(c.recipe.name));
-  out += cell(format_bytes(c.file_bytes));
+  out +=
+      cell(fmt::format("{} <span class=\"range\">{}{}</span>", format_bytes(c.file_bytes),
+                       format_bytes(c.plan.total_bytes), c.plan.fits ? "" : " <span class=\"loses\">too big</span>"));
   out += cell(fmt::format("{:.2f} <span class=\"range\">{:.2f}</span>", c.bits_per_weight, c.body_bits_per_weight));
-  out += cell(format_bytes(c.plan.total_bytes) + (c.plan.fits ? "" : " <span class=\"loses\">too big</span>"));
   out += cell(
       fmt::format("{:.0f} <span class=\"range\">{:.1f} W</span>", c.plan.decode_tokens_per_s, c.plan.decode_watts));
   out += cell(
@@ -45,8 +50,14 @@ std::string candidate_row(const SqueezeResult& r, const Candidate& c, bool is_fl
   if (!r.options.text.empty()) {
     const bool kl = c.fidelity && c.fidelity->divergence;
     out += cell(c.fidelity ? fmt::format("{:.3f}", c.fidelity->perplexity.perplexity) : "");
-    out += cell(kl ? kl_text(c.fidelity->divergence->mean_kl) : "");
-    out += cell(kl ? fmt::format("{:.1f} %", 100.0 * c.fidelity->divergence->top1_agreement) : "");
+    out += kl ? kl_cell(c.fidelity->divergence->mean_kl,
+                        fmt::format("{:.1f} %", 100.0 * c.fidelity->divergence->top1_agreement))
+              : cell("");
+  }
+  if (const std::optional<PooledFidelity> f = pool_fidelity(c.on_answers)) {
+    out += kl_cell(f->mean_kl, of_text(f->flipped_items, f->n_items));
+  } else {
+    out += cell("");
   }
   return out + "</tr>\n";
 }
@@ -62,13 +73,19 @@ std::string task_row(const SqueezeResult& r, const Candidate& c, size_t t, bool 
   std::string out =
       fmt::format("<tr class=\"{}\"><th scope=\"row\">{}</th>", css, is_float ? "float" : html_escape(c.recipe.name));
   for (const Metric m : r.tasks[t].metrics) out += cell(metric_text(c.tasks[t], m));
-  if (is_float) return out + "<td></td><td></td><td></td><td></td><td></td></tr>\n";
+  if (is_float) return out + "<td></td><td></td><td></td><td></td><td></td><td></td></tr>\n";
   const TaskComparison& made = c.comparisons[t];
   out += cell(difference_cell(c.task_differences[t]));
   out += cell(html_escape(p_text(made.p_different)));
   out += cell(html_escape(flips_text(made.flips)), "left");
   out += cell(fmt::format("{:.1f}", made.detectable));
   out += cell(items_needed_text(made, c.tasks[t].items.size()), "left");
+  if (t < c.on_answers.size()) {
+    const TaskFidelity& f = c.on_answers[t];
+    out += kl_cell(f.divergence.mean_kl, of_text(f.flipped_items, static_cast<int64_t>(f.items.size())));
+  } else {
+    out += cell("");
+  }
   return out + "</tr>\n";
 }
 
@@ -77,7 +94,8 @@ std::string task_table(const SqueezeResult& r, size_t t) {
   std::string head = column("candidate");
   for (const Metric m : task.metrics) head += column(metric_name(m), m == task.primary ? "decides" : "");
   head += column("against float", "points") + column("p", "no difference") + column("flips", "", true) +
-          column("would be found", "points") + column("items to decide", "", true);
+          column("would be found", "points") + column("items to decide", "", true) +
+          column("KL on answers", "answers changed");
   std::string rows = task_row(r, r.baseline, t, true, "float");
   for (const size_t i : scored_by_size(r)) {
     rows += task_row(r, r.candidates[i], t, false, is_picked(r, i) ? "picked" : "");
@@ -89,10 +107,11 @@ std::string task_table(const SqueezeResult& r, size_t t) {
 }  // namespace
 
 std::string candidates_section(const SqueezeResult& r) {
-  std::string head = column("candidate") + column("file") + column("bits per weight", "all, body") + column("memory") +
+  std::string head = column("candidate") + column("file", "memory") + column("bits per weight", "all, body") +
                      column("tokens/s", "predicted") + column("score", "with interval") + column("against float") +
                      column("margin");
-  if (!r.options.text.empty()) head += column("perplexity") + column("KL") + column("same top");
+  if (!r.options.text.empty()) head += column("perplexity") + column("KL on text", "same top token");
+  head += column("KL on answers", "answers changed");
   std::string rows = candidate_row(r, r.baseline, true, "float");
   for (const size_t i : scored_by_size(r)) {
     rows += candidate_row(r, r.candidates[i], false, is_picked(r, i) ? "picked" : "");
@@ -100,7 +119,9 @@ std::string candidates_section(const SqueezeResult& r) {
   return "<h2>Candidates</h2>\n" + table(head, rows) +
          fmt::format(
              "<p class=\"soft\">Scores in points, 0 to 100. Memory: weights, KV cache at context {} and "
-             "activations. Body: without token embedding and head.</p>\n",
+             "activations. Body: without token embedding and head. KL in nats a token. Answers: the float model's own; "
+             "one is "
+             "changed when the candidate would have chosen another token somewhere in it.</p>\n",
              r.baseline.plan.context);
 }
 

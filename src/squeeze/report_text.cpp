@@ -56,6 +56,10 @@ std::string recipe_text(const Recipe& recipe) {
   return out;
 }
 
+std::string of_text(int64_t some, int64_t all) {
+  return fmt::format("{} of {}", some, all);
+}
+
 double mean_points(const TaskResult& task) noexcept {
   return 100.0 * task.mean(task.primary) / metric_scale(task.primary);
 }

@@ -24,6 +24,8 @@ std::string items_needed_text(const TaskComparison& comparison, size_t items);
 std::string verdict_title(const SqueezeResult& result);
 /// "q4_k_m; *.attn_v.weight = q6_k; rounding best; 8 outlier channels".
 std::string recipe_text(const Recipe& recipe);
+/// "12 of 120".
+std::string of_text(int64_t some, int64_t all);
 /// Mean of a task's primary metric, in points.
 double mean_points(const TaskResult& task) noexcept;
 

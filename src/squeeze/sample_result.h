@@ -73,6 +73,13 @@ inline SqueezeResult result(const std::string& hostile) {
     f.perplexity = {32.0 * (1 + kl), 0.5, 117, 29835};
     f.divergence = DivergenceResult{kl, kl / 2, kl * 5, kl * 20, 1.0 / (1.0 + 2 * kl), 32.0};
     c.fidelity = f;
+    TaskFidelity answers;
+    answers.task = "t";
+    answers.n_tokens = 2000;
+    answers.divergence = {kl / 2, kl / 4, kl * 3, kl * 10, 1.0 / (1.0 + kl), 1.2};
+    answers.items.resize(200);
+    answers.flipped_items = static_cast<int64_t>(200 * (1 - 1 / (1 + 10 * kl)));
+    c.on_answers = {answers};
     r.candidates.push_back(c);
   };
   add("q8_0", 7'350'000, 0, 0.0003);

@@ -3,7 +3,6 @@
 #include "squeeze/squeeze.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "base/cpu_topology.h"
@@ -11,14 +10,15 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/work_share.h"
 #include "calibrate/calibrate.h"
 #include "convert/convert.h"
-#include "eval/engines.h"
 #include "eval/model_hash.h"
 #include "squeeze/calibration_step.h"
 #include "squeeze/candidates.h"
 #include "squeeze/pick.h"
 #include "squeeze/report.h"
+#include "squeeze/scoring_step.h"
 #include "squeeze/work_files.h"
 
 namespace thimble {
@@ -29,17 +29,10 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPlanBatch = 256;  // SessionOptions' default prefill chunk
 constexpr int kPlanThreads = 4;      // big cores of the phones in devices/
-constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 28;
-// Models that are held open together while a text chunk goes through all of them.
-constexpr uint64_t kFidelityGroupBytes = uint64_t{1} << 30;
 
 // Shares of the whole run, for one progress bar.
-struct Phase {
-  double from, to;
-};
-constexpr Phase kPrepare{0.0, 0.02}, kCalibrate{0.02, 0.1}, kQuantize{0.1, 0.3}, kBaseline{0.3, 0.35},
-    kTasks{0.35, 0.8}, kFidelity{0.8, 1.0};
+constexpr double kConvertWork = 2, kCalibrateWork = 8, kQuantizeWork = 20, kScoreWork = 70;
 
 void check_options(const SqueezeOptions& o) {
   if (!(o.margin >= 0 && o.margin <= 100)) {
@@ -65,6 +58,7 @@ class Squeeze {
   Squeeze(const SqueezeOptions& options, const Task& task)
       : options_(options),
         task_(task),
+        work_share_(task, kConvertWork + kCalibrateWork + kQuantizeWork + kScoreWork),
         n_threads_(options.n_threads > 0 ? options.n_threads : usable_cpu_count()),
         pool_(n_threads_) {
     result_.options = options;
@@ -79,30 +73,13 @@ class Squeeze {
     prepare_calibration();
     plan_candidates();
     quantize_candidates();
-    score_baseline();
-    score_candidates();
-    measure_candidates();
+    score_models();
     conclude(result_);
     write_results();
     return std::move(result_);
   }
 
  private:
-  // Progress of one step, whose own units fill the share `at` (0..1) to `at + width` of `phase`.
-  Task part(const Phase& phase, double at, double width, std::string label) const {
-    Task out;
-    out.cancel = task_.cancel;
-    out.log = task_.log;
-    if (!task_.progress) return out;
-    const double from = phase.from + at * (phase.to - phase.from);
-    const double span = width * (phase.to - phase.from);
-    out.progress = [this, from, span, label = std::move(label)](uint64_t done, uint64_t total, std::string_view what) {
-      const double share = total == 0 ? 0.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
-      task_.report(static_cast<uint64_t>(1000.0 * (from + share * span)), 1000, fmt::format("{}: {}", label, what));
-    };
-    return out;
-  }
-
   void read_inputs() {
     result_.tasks = read_tasks(options_.tasks);
     result_.device = options_.device == "host" ? measure_host(n_threads_) : read_device_profile(options_.device);
@@ -122,7 +99,8 @@ class Squeeze {
   void prepare_float_model() {
     Candidate& base = result_.baseline;
     base.recipe.name = "float";
-    base.path = is_hf_folder(options_.model) ? convert_float() : options_.model;
+    const Task progress = work_share_.part(kConvertWork, "convert");
+    base.path = is_hf_folder(options_.model) ? convert_float(progress) : options_.model;
     if (!float_) float_ = GgufFile::open(base.path);
     base.hash = model_hash(*float_);
     base.file_bytes = float_->file_bytes();
@@ -132,13 +110,14 @@ class Squeeze {
     footprint_ = footprint(*float_);
     base.plan = plan(footprint_);
     if (!text_.empty()) {
-      (void)tokenize_for_chunks(Tokenizer(*float_), text_, fidelity_settings().n_ctx, options_.text);
+      (void)tokenize_for_chunks(Tokenizer(*float_), text_, text_settings(scoring_inputs()).n_ctx, options_.text);
     }
     const std::string file_name = fs::path(options_.model).filename().string();
     result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
   }
 
   void prepare_calibration() {
+    const Task progress = work_share_.part(kCalibrateWork, "calibrate");
     if (!options_.calibration.empty()) {
       calibration_.emplace(Calibration::open(options_.calibration));
       calibration_hash_ = file_hash(options_.calibration);
@@ -149,7 +128,7 @@ class Squeeze {
       if (!is_finished(key, path)) {
         CalibrationSettings settings;
         settings.data = samples.description;
-        calibrate(*float_, samples.sequences, settings, path, pool_, part(kCalibrate, 0, 1, "calibrate"));
+        calibrate(*float_, samples.sequences, settings, path, pool_, progress);
       }
       calibration_hash_ = file_hash(path);
       remember(key, calibration_hash_);
@@ -164,13 +143,13 @@ class Squeeze {
   }
 
   // Path of the float GGUF of a Hugging Face folder, made unless an earlier run has made it.
-  std::string convert_float() {
+  std::string convert_float(const Task& progress) {
     std::string path = (fs::path(work_) / "float.gguf").string();
     const TensorType type = float_type_of(options_.model);
     const std::string key =
         fmt::format("convert/{}/{}/{}", folder_fingerprint(options_.model), traits(type).name, result_.version);
     if (is_finished(key, path)) return path;
-    convert_hf(options_.model, path, type, part(kPrepare, 0, 1, "convert"));
+    convert_hf(options_.model, path, type, progress);
     remember(key, file_hash(path));
     return path;
   }
@@ -236,15 +215,15 @@ class Squeeze {
     const std::vector<Candidate*> todo = fitting();
     QuantizeInputs inputs;
     if (calibration_) inputs.calibration = &*calibration_;
-    const double width = todo.empty() ? 0 : 1.0 / static_cast<double>(todo.size());
-    for (size_t i = 0; i < todo.size(); ++i) {
-      Candidate& c = *todo[i];
+    for (Candidate* candidate : todo) {
+      Candidate& c = *candidate;
+      const Task progress =
+          work_share_.part(kQuantizeWork / static_cast<double>(todo.size()), "quantize " + c.recipe.name);
       task_.check("squeeze");
       c.path = (fs::path(work_) / (file_stem(c.recipe.name) + ".gguf")).string();
       const Json parts = {result_.baseline.hash, recipe_identity(c.recipe), calibration_hash_, result_.version};
       const std::string key = fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
       if (!is_finished(key, c.path)) {
-        const Task progress = part(kQuantize, static_cast<double>(i) * width, width, "quantize " + c.recipe.name);
         quantize(*float_, c.path, c.recipe, inputs, pool_, progress);
       }
       c.hash = file_hash(c.path);
@@ -253,83 +232,21 @@ class Squeeze {
     }
   }
 
-  std::vector<std::shared_ptr<const Engine>> open_engines(const Candidate& c) const {
-    EngineOptions engine_options;
-    engine_options.n_threads = n_threads_;
-    return open_task_engines(c.path, engine_options);
+  ScoringInputs scoring_inputs() {
+    return {options_,
+            result_.tasks,
+            text_,
+            *float_,
+            footprint_.config.n_ctx_train,
+            n_threads_,
+            result_.version,
+            (fs::path(work_) / "reference").string(),
+            *journal_};
   }
 
-  std::shared_ptr<const Engine> open_engine(const Candidate& c) const {
-    EngineOptions engine_options;
-    engine_options.n_threads = n_threads_;
-    return Engine::open(c.path, engine_options);
-  }
-
-  std::string model_key(const Candidate& c) const { return c.hash + "/" + result_.version; }
-
-  void run_tasks(Candidate& c, const Phase& phase, double at, double width) {
-    const auto engines = open_engines(c);
-    const double share = width / static_cast<double>(result_.tasks.size());
-    TaskRunSettings settings;
-    settings.kv = options_.kv;
-    settings.model_key = model_key(c);
-    settings.journal = &*journal_;
-    for (size_t t = 0; t < result_.tasks.size(); ++t) {
-      const Task progress = part(phase, at + static_cast<double>(t) * share, share, c.recipe.name);
-      c.tasks.push_back(run_task(engines, result_.tasks[t], settings, progress));
-    }
-  }
-
-  FidelitySettings fidelity_settings() {
-    FidelitySettings settings;
-    settings.n_ctx = std::min(kTextChunk, footprint_.config.n_ctx_train);
-    settings.kv = options_.kv;
-    settings.journal = &*journal_;
-    return settings;
-  }
-
-  void score_baseline() {
-    Candidate& base = result_.baseline;
-    run_tasks(base, kBaseline, 0, 0.7);
-    if (!text_.empty()) {
-      const FidelityModel model{open_engine(base), model_key(base)};
-      const Task progress = part(kBaseline, 0.7, 0.3, base.recipe.name);
-      base.fidelity = measure_fidelity(std::span(&model, 1), nullptr, text_, fidelity_settings(), progress).front();
-    }
-  }
-
-  void score_candidates() {
-    const std::vector<Candidate*> todo = fitting();
-    for (size_t i = 0; i < todo.size(); ++i) {
-      const double width = 1.0 / static_cast<double>(todo.size());
-      run_tasks(*todo[i], kTasks, static_cast<double>(i) * width, width);
-    }
-  }
-
-  // In groups of models that are open together, so that small ones share one run of the float model.
-  void measure_candidates() {
-    if (text_.empty()) return;
-    const std::vector<Candidate*> todo = fitting();
-    if (todo.empty()) return;
-    const std::shared_ptr<const Engine> reference = open_engine(result_.baseline);
-    FidelitySettings settings = fidelity_settings();
-    settings.reference_key = model_key(result_.baseline);
-    for (size_t begin = 0; begin < todo.size();) {
-      std::vector<FidelityModel> group;
-      uint64_t bytes = 0;
-      size_t end = begin;
-      while (end < todo.size() && (group.empty() || bytes + todo[end]->file_bytes <= kFidelityGroupBytes)) {
-        bytes += todo[end]->file_bytes;
-        group.push_back({open_engine(*todo[end]), model_key(*todo[end])});
-        ++end;
-      }
-      const auto n = static_cast<double>(todo.size());
-      const Task progress =
-          part(kFidelity, static_cast<double>(begin) / n, static_cast<double>(end - begin) / n, "text");
-      const std::vector<FidelityResult> results = measure_fidelity(group, reference, text_, settings, progress);
-      for (size_t i = begin; i < end; ++i) todo[i]->fidelity = results[i - begin];
-      begin = end;
-    }
+  void score_models() {
+    const ScoringInputs inputs = scoring_inputs();
+    thimble::score_models(result_.baseline, fitting(), inputs, work_share_.part(kScoreWork, ""));
   }
 
   // The model first: a report never tells of a model that is not there.
@@ -354,6 +271,7 @@ class Squeeze {
 
   const SqueezeOptions& options_;
   const Task& task_;
+  WorkShare work_share_;
   int n_threads_;
   ThreadPool pool_;
   std::string work_;

@@ -12,6 +12,7 @@
 #include "base/progress.h"
 #include "device/plan.h"
 #include "eval/fidelity.h"
+#include "eval/task_fidelity.h"
 #include "eval/task_run.h"
 #include "quantize/quantize.h"
 #include "statistics/paired_tests.h"
@@ -66,9 +67,10 @@ struct Candidate {
   DevicePlan plan;
   std::string excluded;  // why it was not scored; empty when it was
   std::vector<TaskResult> tasks;
-  Interval score;                  // mean primary score over all items, points 0..100
-  PairedDifference against_float;  // points
-  std::optional<FidelityResult> fidelity;
+  Interval score;                          // mean primary score over all items, points 0..100
+  PairedDifference against_float;          // points
+  std::optional<FidelityResult> fidelity;  // on the text, where there is one
+  std::vector<TaskFidelity> on_answers;    // to the float model's own answers, in the order of `tasks`; not of itself
   std::vector<PairedDifference> task_differences;  // against the float model, points, in the order of `tasks`
   std::vector<TaskComparison> comparisons;         // in the order of `tasks`
   double p_keeps = 1, p_loses = 1;                 // over all tasks, Holm-adjusted over the candidates
@@ -83,7 +85,7 @@ std::string_view verdict_name(Verdict v) noexcept;
 
 /// How well a measure of fidelity orders the candidates, against the order by score.
 struct OrderAgreement {
-  std::string measure;  // "perplexity" or "kl"
+  std::string measure;  // "perplexity", "kl" (both on the text) or "answers_kl"
   std::string task;     // empty: mean over all items
   RankAgreement agreement;
 };
@@ -94,7 +96,7 @@ struct SqueezeResult {
   std::string explanation;  // one paragraph
   Candidate baseline;       // the float model
   std::vector<Candidate> candidates;
-  std::vector<OrderAgreement> order_agreement;  // per measure: all items, then each task; empty without fidelity
+  std::vector<OrderAgreement> order_agreement;  // per measure: all items, then each task
   DeviceProfile device;
   std::string model_path, report_html, report_json, report_md;  // written files
   std::string model_name;                                       // general.name of the float model, or its path

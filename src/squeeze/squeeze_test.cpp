@@ -104,8 +104,13 @@ TEST_F(SqueezeRun, LeavesModelAndReportsAndDoesNothingTwice) {
     ASSERT_TRUE(c.fidelity.has_value());
     EXPECT_GT(c.fidelity->divergence->mean_kl, 0.0);
     EXPECT_EQ(c.tasks.at(0).items.size(), 5u);
+    ASSERT_EQ(c.on_answers.size(), 1u);
+    EXPECT_EQ(c.on_answers[0].items.size(), 5u);
+    EXPECT_GT(c.on_answers[0].divergence.mean_kl, 0.0);
     EXPECT_EQ(c.file_bytes, fs::file_size(c.path));
   }
+  EXPECT_LT(first.candidates[0].on_answers[0].divergence.mean_kl, first.candidates[1].on_answers[0].divergence.mean_kl);
+  EXPECT_TRUE(first.baseline.on_answers.empty()) << "it wrote them";
   EXPECT_GT(first.candidates[0].file_bytes, first.candidates[1].file_bytes);
   EXPECT_FALSE(read("out/report.html").empty());
   const std::string json = read("out/report.json");

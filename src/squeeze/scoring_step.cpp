@@ -1,0 +1,134 @@
+#include "squeeze/scoring_step.h"
+
+#include <algorithm>
+
+#include "base/work_share.h"
+#include "eval/engines.h"
+#include "eval/reference_answers.h"
+
+namespace thimble {
+
+namespace {
+
+constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
+// Models that are held open together while a text chunk goes through all of them.
+constexpr uint64_t kTextGroupBytes = uint64_t{1} << 30;
+// Work in units of one generated answer: forcing an answer through is a prefill.
+constexpr double kFidelityWork = 0.25, kTextWork = 40;
+
+using Engines = std::vector<std::shared_ptr<const Engine>>;
+
+class Scoring {
+ public:
+  Scoring(const Candidate& baseline, const ScoringInputs& inputs) : in_(inputs) {
+    reference_.folder = in_.reference_folder;
+    reference_.identity = {model_key(baseline), std::string(chat_template_name(detect_chat_template(in_.float_model))),
+                           tokenizer_hash(in_.float_model)};
+  }
+
+  void run(Candidate& baseline, std::span<Candidate* const> candidates, const Task& progress) {
+    const double items = n_items(), text = in_.text.empty() ? 0 : kTextWork;
+    const auto n = static_cast<double>(candidates.size());
+    WorkShare work(progress, 2 * items + n * items * (1 + kFidelityWork) + (n + 1) * text);
+    score_baseline(baseline, work);
+    for (Candidate* c : candidates) score_candidate(*c, work);
+    if (!in_.text.empty()) measure_text(baseline, candidates, work);
+  }
+
+ private:
+  double n_items() const {
+    size_t n = 0;
+    for (const TaskSet& t : in_.tasks) n += t.items.size();
+    return static_cast<double>(n);
+  }
+  std::string model_key(const Candidate& c) const { return c.hash + "/" + in_.version; }
+  EngineOptions engine_options() const {
+    EngineOptions out;
+    out.n_threads = in_.n_threads;
+    return out;
+  }
+
+  void score_baseline(Candidate& base, WorkShare& work) {
+    const Engines engines = open_task_engines(base.path, engine_options());
+    for (const TaskSet& task : in_.tasks) {
+      answer(base, task, engines, work);
+      const Task progress = work.part(static_cast<double>(task.items.size()), "reference " + task.name);
+      const auto source = [&] { return engines; };
+      answers_.push_back(reference_answers(task, reference_, source, progress));
+    }
+  }
+
+  void score_candidate(Candidate& c, WorkShare& work) {
+    const Engines engines = open_task_engines(c.path, engine_options());
+    for (size_t t = 0; t < in_.tasks.size(); ++t) {
+      const TaskSet& task = in_.tasks[t];
+      answer(c, task, engines, work);
+      TaskFidelitySettings settings;
+      settings.kv = in_.options.kv;
+      settings.model_key = model_key(c);
+      settings.reference_key = reference_key(reference_.identity, task);
+      settings.journal = &in_.journal;
+      const Task progress = work.part(kFidelityWork * static_cast<double>(task.items.size()), label(c, task));
+      c.on_answers.push_back(measure_task_fidelity(engines, task, answers_[t], settings, progress));
+    }
+  }
+
+  static std::string label(const Candidate& c, const TaskSet& task) { return c.recipe.name + ": " + task.name; }
+
+  void answer(Candidate& c, const TaskSet& task, const Engines& engines, WorkShare& work) {
+    TaskRunSettings settings;
+    settings.kv = in_.options.kv;
+    settings.model_key = model_key(c);
+    settings.journal = &in_.journal;
+    const Task progress = work.part(static_cast<double>(task.items.size()), label(c, task));
+    c.tasks.push_back(run_task(engines, task, settings, progress));
+  }
+
+  // In groups of models that are open together, so that small ones share one run of the float model.
+  void measure_text(Candidate& baseline, std::span<Candidate* const> candidates, WorkShare& work) {
+    FidelitySettings settings = text_settings(in_);
+    const FidelityModel reference = open(baseline);
+    baseline.fidelity = measure_fidelity(std::span(&reference, 1), nullptr, in_.text, settings,
+                                         work.part(kTextWork, "perplexity of the float model"))
+                            .front();
+    settings.reference_key = reference.key;
+    for (size_t begin = 0; begin < candidates.size();) {
+      std::vector<FidelityModel> group;
+      uint64_t bytes = 0;
+      size_t end = begin;
+      for (; end < candidates.size() && (group.empty() || bytes + candidates[end]->file_bytes <= kTextGroupBytes);
+           ++end) {
+        bytes += candidates[end]->file_bytes;
+        group.push_back(open(*candidates[end]));
+      }
+      const Task progress = work.part(kTextWork * static_cast<double>(end - begin), "perplexity");
+      const std::vector<FidelityResult> results =
+          measure_fidelity(group, reference.engine, in_.text, settings, progress);
+      for (size_t i = begin; i < end; ++i) candidates[i]->fidelity = results[i - begin];
+      begin = end;
+    }
+  }
+
+  FidelityModel open(const Candidate& c) const { return {Engine::open(c.path, engine_options()), model_key(c)}; }
+
+  const ScoringInputs& in_;
+  ReferenceSettings reference_;
+  std::vector<ReferenceAnswers> answers_;  // of each task
+};
+
+}  // namespace
+
+FidelitySettings text_settings(const ScoringInputs& in) {
+  FidelitySettings settings;
+  settings.n_ctx = std::min(kTextChunk, in.n_ctx_train);
+  settings.kv = in.options.kv;
+  settings.journal = &in.journal;
+  return settings;
+}
+
+void score_models(Candidate& baseline, std::span<Candidate* const> candidates, const ScoringInputs& inputs,
+                  const Task& progress) {
+  Scoring(baseline, inputs).run(baseline, candidates, progress);
+}
+
+}  // namespace thimble

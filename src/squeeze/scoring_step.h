@@ -1,0 +1,35 @@
+// The step that runs models: answers of the float model and of every candidate to the tasks, fidelity on the float
+// model's own answers, perplexity and divergence on the text. Everything goes through the journal.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/journal.h"
+#include "format/gguf.h"
+#include "squeeze/squeeze.h"
+
+namespace thimble {
+
+struct ScoringInputs {
+  const SqueezeOptions& options;
+  const std::vector<TaskSet>& tasks;
+  const std::string& text;      // empty: none
+  const GgufFile& float_model;  // whose file is baseline.path
+  int64_t n_ctx_train = 0;      // of the model
+  int n_threads = 1;
+  std::string version;           // of Thimble: part of the keys
+  std::string reference_folder;  // of the float model's answers
+  Journal& journal;
+};
+
+/// Settings that perplexity is measured with.
+FidelitySettings text_settings(const ScoringInputs& inputs);
+
+/// Fills tasks, on_answers (not of the baseline) and fidelity (with a text) of the baseline and of `candidates`, whose
+/// files exist. Errors: those of run_task, reference_answers, measure_task_fidelity and measure_fidelity.
+void score_models(Candidate& baseline, std::span<Candidate* const> candidates, const ScoringInputs& inputs,
+                  const Task& progress);
+
+}  // namespace thimble
