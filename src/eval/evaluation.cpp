@@ -117,6 +117,15 @@ class EvaluationRun {
   bool has_model(size_t m) const { return !o_.shard || o_.shard->has_model(m); }
   bool has_text(size_t m) const { return !m_.text_hash.empty() && (!o_.shard || o_.shard->has_text(m)); }
 
+  TaskRunSettings run_settings(size_t m, size_t t) const {
+    TaskRunSettings s;
+    s.kv = o_.kv;
+    s.n_ctx = o_.n_ctx;
+    s.model_key = m_.model_key(m);
+    s.journal = &journal_;
+    s.only = items_[t];
+    return s;
+  }
   TaskFidelitySettings fidelity_settings(size_t m, size_t t) const {
     TaskFidelitySettings s;
     s.kv = o_.kv;
@@ -195,15 +204,10 @@ class EvaluationRun {
       const bool answers = open_answers(m, t) > 0, measurements = open_measurements(m, t) > 0;
       if (!answers && !measurements) continue;
       if (engines.empty()) engines = open_task_engines(o_.models[m], engine_options(true), work.quiet());
-      if (answers) {
-        TaskRunSettings s;
-        s.kv = o_.kv;
-        s.n_ctx = o_.n_ctx;
-        s.model_key = m_.model_key(m);
-        s.journal = &journal_;
-        s.only = items_[t];
-        (void)run_task(engines, tasks_[t], s, answering);
+      if (answers && measurements) {
+        answer_and_measure(engines, tasks_[t], *references_[t], run_settings(m, t), fidelity_settings(m, t), answering);
       }
+      if (answers) (void)run_task(engines, tasks_[t], run_settings(m, t), answering);
       if (measurements) {
         (void)measure_task_fidelity(engines, tasks_[t], *references_[t], fidelity_settings(m, t), measuring);
       }

@@ -71,7 +71,7 @@ bool GreedyDecoder::step(Slot& slot, See see) {
   return !token;
 }
 
-void GreedyDecoder::run(TakeItem take, See see, Finish finish, const Task& progress) {
+void GreedyDecoder::run(TakeItem take, See see, After after, Finish finish, const Task& progress) {
   const Task cancel{{}, {}, progress.cancel};
   std::vector<Session*> busy;
   for (bool more = true;;) {
@@ -93,6 +93,7 @@ void GreedyDecoder::run(TakeItem take, See see, Finish finish, const Task& progr
       if (!slot.item) continue;
       cancel.check(task_.name);
       if (!step(slot, see)) continue;
+      after(*slot.item, slot.session);
       finish(*slot.item, std::move(slot.answer));
       slot.item.reset();
     }

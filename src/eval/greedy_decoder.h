@@ -29,6 +29,10 @@ class GreedyDecoder {
   /// Sees each chosen token, the end of the answer included, with the logits [n_vocab] it was chosen from.
   using See = FunctionRef<void(size_t item, TokenId token, std::span<const float> logits)>;
 
+  /// Gets the timeline of a finished answer, which holds prompt and answer, before anything else uses it; may leave it
+  /// in any state.
+  using After = FunctionRef<void(size_t item, Session& session)>;
+
   /// `task` and `prompts` must outlive it. At most `n_batch` items (1 or more) are worked on at a time; timelines get
   /// memory when first used. Errors: as Session.
   GreedyDecoder(std::shared_ptr<const Engine> engine, const TaskSet& task, const TaskPrompts& prompts,
@@ -36,7 +40,7 @@ class GreedyDecoder {
 
   /// Answers what `take` gives until it gives nothing. The answers do not depend on n_batch or on the order. Errors:
   /// as Session; cancelled; those of the callbacks.
-  void run(TakeItem take, See see, Finish finish, const Task& progress);
+  void run(TakeItem take, See see, After after, Finish finish, const Task& progress);
 
  private:
   // A timeline and the item it is working on.

@@ -79,7 +79,8 @@ class ReferenceRun {
       progress_.check(task_.name);
       return take();
     };
-    decoder.run(take_or_stop, see, finish, progress_);
+    decoder.run(
+        take_or_stop, see, [](size_t, Session&) {}, finish, progress_);
   }
 
   void keep(const ReferenceAnswer& answer) {

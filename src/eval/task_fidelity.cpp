@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
+#include <iterator>
 #include <mutex>
 #include <numeric>
 
@@ -59,18 +59,17 @@ std::optional<ItemFidelity> recall(const TaskItem& item, const std::string& key,
   return out;
 }
 
-// One engine working through items.
+// Forces answers through timelines of one engine; used by one thread at a time.
 class ForcedAnswers {
  public:
-  ForcedAnswers(std::shared_ptr<const Engine> engine, const TaskSet& task, const TaskPrompts& prompts,
-                const SessionOptions& options)
-      : task_(task), prompts_(prompts), session_(std::move(engine), options) {}
+  ForcedAnswers(const TaskSet& task, const TaskPrompts& prompts) : task_(task), prompts_(prompts) {}
 
-  ItemFidelity measure(const ReferenceAnswer& reference, const Task& cancel) {
+  // What `session` has of the prompt already is not computed again.
+  ItemFidelity measure(Session& session, const ReferenceAnswer& reference, const Task& cancel) {
     const std::vector<TokenId>& prompt = prompts_.tokens[reference.item];
-    check(reference, prompt);
+    check(session.engine(), reference, prompt);
     // The last token of the prompt predicts the first of the answer; the last of the answer predicts nothing.
-    feed_prompt(session_, prompts_, reference.item, prompt.size() - 1, cancel);
+    feed_prompt(session, prompts_, reference.item, prompt.size() - 1, cancel);
     std::vector<TokenId> forced = {prompt.back()};
     forced.insert(forced.end(), reference.tokens.begin(), reference.tokens.end() - 1);
     ItemFidelity out;
@@ -86,17 +85,16 @@ class ForcedAnswers {
       out.reference_nll -= static_cast<double>(row.log_p.front());
       out.tail += static_cast<double>(row.tail);
     };
-    session_.feed_and_score(forced, take, cancel);
+    session.feed_and_score(forced, take, cancel);
     if (!std::isfinite(out.nll)) {
       fail(ErrorCode::corrupt, "{}: found a log likelihood of {}, expected a finite one: the weights are damaged",
-           session_.engine().gguf().source(), -out.nll);
+           session.engine().gguf().source(), -out.nll);
     }
     return out;
   }
 
  private:
-  void check(const ReferenceAnswer& reference, const std::vector<TokenId>& prompt) const {
-    const Engine& engine = session_.engine();
+  void check(const Engine& engine, const ReferenceAnswer& reference, const std::vector<TokenId>& prompt) const {
     if (hash_tokens(prompt) != reference.prompt_hash) {
       fail(ErrorCode::invalid_argument,
            "{}: task '{}', item '{}': found another prompt in tokens (chat template {}) than the reference model's, "
@@ -115,7 +113,6 @@ class ForcedAnswers {
 
   const TaskSet& task_;
   const TaskPrompts& prompts_;
-  Session session_;
   TopLogProbs top_;
 };
 
@@ -141,14 +138,14 @@ class FidelityLoop {
     const Engine& engine = *engines.front();
     const TaskPrompts prompts = encode_prompts(engine, task_);
     const SessionOptions options = task_session_options(engine, task_, prompts, settings_.n_ctx, settings_.kv);
-    std::deque<ForcedAnswers> forced;  // never moves
     std::vector<ItemWorker> workers;
     for (const std::shared_ptr<const Engine>& e : engines) {
-      ForcedAnswers& one = forced.emplace_back(e, task_, prompts, options);
-      workers.emplace_back([this, &one](TakeItem take) {
+      workers.emplace_back([&](TakeItem take) {
+        Session session(e, options);
+        ForcedAnswers forced(task_, prompts);
         while (const std::optional<size_t> i = take()) {
           progress_.check(task_.name);
-          finish(*i, one.measure(reference_.read(*i), cancel_));
+          finish(*i, forced.measure(session, reference_.read(*i), cancel_));
         }
       });
     }
@@ -232,6 +229,34 @@ TaskFidelity summarise(const std::string& task, std::vector<ItemFidelity> items)
   out.stretches = stretches_of(items);
   out.items = std::move(items);
   return out;
+}
+
+void answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
+                        const ReferenceAnswers& reference, const TaskRunSettings& answers,
+                        const TaskFidelitySettings& fidelity, const Task& progress) {
+  if (answers.journal == nullptr || answers.journal != fidelity.journal || answers.kv != fidelity.kv ||
+      answers.n_ctx != fidelity.n_ctx) {
+    fail(ErrorCode::invalid_argument, "{}: found settings that differ, expected one journal, cache type and context",
+         task.name);
+  }
+  if (engines.empty()) fail(ErrorCode::invalid_argument, "{}: found no engine to run on, expected one", task.name);
+  const Engine& engine = *engines.front();
+  const std::string run_key =
+      answers_run_key(answers.model_key, chat_template_name(engine.chat_template()), answers.kv);
+  const std::vector<size_t> to_answer = unanswered(task, run_key, *answers.journal, answers.only);
+  const std::vector<size_t> to_measure = unmeasured(task, fidelity, *answers.journal);
+  TaskRunSettings both = answers;
+  both.only.emplace();
+  std::set_intersection(to_answer.begin(), to_answer.end(), to_measure.begin(), to_measure.end(),
+                        std::back_inserter(*both.only));
+  if (both.only->empty()) return;
+  const TaskPrompts prompts = encode_prompts(engine, task);
+  const Task cancel{{}, {}, progress.cancel};
+  std::vector<ForcedAnswers> forced(engines.size(), ForcedAnswers(task, prompts));
+  (void)run_task(engines, task, both, progress, [&](size_t e, size_t item, Session& session) {
+    const ItemFidelity f = forced[e].measure(session, reference.read(item), cancel);
+    fidelity.journal->append(item_key(task, task.items[item], fidelity), to_json(f).dump());
+  });
 }
 
 std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal) {

@@ -17,6 +17,7 @@
 #include "base/progress.h"
 #include "eval/fidelity.h"
 #include "eval/reference_answers.h"
+#include "eval/task_run.h"
 
 namespace thimble {
 
@@ -63,6 +64,13 @@ struct TaskFidelitySettings {
 TaskFidelity measure_task_fidelity(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
                                    const ReferenceAnswers& reference, const TaskFidelitySettings& settings,
                                    const Task& progress = {});
+
+/// Does for items that neither has in the journal what run_task and measure_task_fidelity would do, with one
+/// computation of each prompt instead of two; both find it there afterwards. Errors: those of both; invalid_argument
+/// when the settings differ in journal, cache or context, or there is no journal.
+void answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
+                        const ReferenceAnswers& reference, const TaskRunSettings& answers,
+                        const TaskFidelitySettings& fidelity, const Task& progress = {});
 
 /// Items that `journal` has no measurement of. Looks at model_key, reference_key, kv and only.
 std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal);

@@ -87,6 +87,67 @@ TEST_F(TaskFidelityTest, TheFloatModelDoesNotDifferFromItselfAndItsAnswersAreTho
   }
 }
 
+// One computation of the prompt, the same bits: the journal of both at once is that of one after the other.
+TEST_F(TaskFidelityTest, AnsweringAndMeasuringAtOnceIsTheSameAsOneAfterTheOther) {
+  const TaskSet task = make_task(9);
+  const Engines one = {testing_engine::make(1)}, other = {testing_engine::make(2), testing_engine::make(2)};
+  const ReferenceAnswers reference = make(task, one);
+  const auto settings = [](Journal& journal) {
+    TaskRunSettings run;
+    run.model_key = "model-2";
+    run.journal = &journal;
+    TaskFidelitySettings fidelity;
+    fidelity.model_key = "model-2";
+    fidelity.reference_key = "reference";
+    fidelity.journal = &journal;
+    return std::pair(run, fidelity);
+  };
+  const auto values = [&](Journal& journal) {
+    auto [run, fidelity] = settings(journal);
+    const TaskResult answers = run_task(other, task, run);
+    const TaskFidelity f = measure_task_fidelity(other, task, reference, fidelity);
+    std::vector<std::string> texts;
+    for (const ItemResult& item : answers.items) texts.push_back(item.answer);
+    std::vector<std::vector<float>> kl;
+    std::vector<std::vector<int64_t>> flips;
+    for (const ItemFidelity& item : f.items) {
+      kl.push_back(item.kl);
+      flips.push_back(item.flips);
+    }
+    return std::tuple(texts, kl, flips);
+  };
+  Journal apart, together, half;
+  const auto expected = values(apart);
+  for (const size_t n_batch : {size_t{1}, size_t{3}}) {
+    Journal journal;
+    auto [run, fidelity] = settings(journal);
+    run.n_batch = n_batch;
+    answer_and_measure(other, task, reference, run, fidelity);
+    EXPECT_TRUE(unmeasured(task, fidelity, journal).empty());
+    EXPECT_TRUE(unanswered(task, answers_run_key("model-2", "chatml", run.kv), journal).empty());
+    EXPECT_EQ(values(journal), expected);
+  }
+  // What is there already is neither done again nor touched; a stopped run leaves whole items.
+  auto [run, fidelity] = settings(half);
+  run.only = {0, 4, 5};
+  (void)run_task(other, task, run);
+  run.only.reset();
+  CancelToken cancel;
+  Task stopped;
+  stopped.cancel = &cancel;
+  stopped.progress = [&](uint64_t done, uint64_t, std::string_view) {
+    if (done == 2) cancel.cancel();
+  };
+  EXPECT_THROW(answer_and_measure(other, task, reference, run, fidelity, stopped), Error);
+  EXPECT_EQ(values(half), expected);
+  // Settings that would not find each other's results.
+  fidelity.n_ctx = 200;
+  EXPECT_THROW(answer_and_measure(other, task, reference, run, fidelity), Error);
+  fidelity.n_ctx = 0;
+  fidelity.journal = &together;
+  EXPECT_THROW(answer_and_measure(other, task, reference, run, fidelity), Error);
+}
+
 // Against full rows of both models, computed here one token at a time.
 TEST_F(TaskFidelityTest, ValuesAreThoseOfTheFullPredictionsCutToTheTop) {
   const TaskSet task = make_task(3);

@@ -15,7 +15,7 @@ std::string answers_run_key(const std::string& model_key, std::string_view chat_
 }
 
 TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
-                    const TaskRunSettings& settings, const Task& progress) {
+                    const TaskRunSettings& settings, const Task& progress, const AfterAnswer& after) {
   if (engines.empty()) fail(ErrorCode::invalid_argument, "{}: found no engine to run on, expected one", task.name);
   const Engine& engine = *engines.front();
   const TaskPrompts prompts = encode_prompts(engine, task);
@@ -26,10 +26,14 @@ TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, cons
   std::vector<AnswerWorker> workers;
   for (const std::shared_ptr<const Engine>& e : engines) {
     GreedyDecoder& decoder = decoders.emplace_back(e, task, prompts, options, n_batch);
-    workers.emplace_back([&decoder, &progress](TakeItem take, GreedyDecoder::Finish finish) {
-      decoder.run(
-          take, [](size_t, TokenId, std::span<const float>) {}, finish, progress);
-    });
+    workers.emplace_back(
+        [&decoder, &progress, &after, n = decoders.size() - 1](TakeItem take, GreedyDecoder::Finish finish) {
+          const auto answered = [&](size_t item, Session& session) {
+            if (after) after(n, item, session);
+          };
+          decoder.run(
+              take, [](size_t, TokenId, std::span<const float>) {}, answered, finish, progress);
+        });
   }
   const std::string run_key =
       answers_run_key(settings.model_key, chat_template_name(engine.chat_template()), settings.kv);

@@ -41,10 +41,14 @@ struct TaskRunSettings {
 TaskResult run_task(const std::shared_ptr<const Engine>& engine, const TaskSet& task, ops::KvType kv, int64_t n_ctx,
                     const std::string& model_key, Journal* journal, const Task& progress = {});
 
+/// Gets the timeline that answered an item, which holds prompt and answer and may be left in any state, before the
+/// answer is kept. `engine`: number of its engine; called by one thread at a time for each engine.
+using AfterAnswer = std::function<void(size_t engine, size_t item, Session& session)>;
+
 /// As above with one thread of work per engine, all of the same model: small models decode faster as several
 /// single-threaded engines than as one engine with several threads.
 TaskResult run_task(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
-                    const TaskRunSettings& settings, const Task& progress = {});
+                    const TaskRunSettings& settings, const Task& progress = {}, const AfterAnswer& after = {});
 
 /// What an answer depends on besides task and item: model, chat template and cache type, as one string.
 std::string answers_run_key(const std::string& model_key, std::string_view chat_template, ops::KvType kv);

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "calibrate/calibration.h"
-#include "tasks/calibration_samples.h"
 #include "squeeze/squeeze.h"
+#include "tasks/calibration_samples.h"
 
 namespace thimble {
 

@@ -10,12 +10,12 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "tasks/score.h"
 #include "squeeze/html_diff.h"
 #include "squeeze/html_text.h"
 #include "squeeze/report_script.h"
 #include "squeeze/sample_result.h"
 #include "squeeze/svg_plot.h"
+#include "tasks/score.h"
 
 namespace thimble {
 namespace {

@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
 // Models that are held open together while a text chunk goes through all of them.
 constexpr uint64_t kTextGroupBytes = uint64_t{1} << 30;
-// Work in units of one generated answer: forcing an answer through is a prefill.
-constexpr double kFidelityWork = 0.25, kTextWork = 40;
+// Work in units of one generated answer; forcing another one through is a prefill without the prompt.
+constexpr double kFidelityWork = 0.1, kTextWork = 40;
 
 using Engines = std::vector<std::shared_ptr<const Engine>>;
 
@@ -51,8 +51,9 @@ class Scoring {
   void score_baseline(Candidate& base, WorkShare& work) {
     const Engines engines = open_task_engines(base.path, engine_options());
     for (const TaskSet& task : in_.tasks) {
-      answer(base, task, engines, work);
-      const Task progress = work.part(static_cast<double>(task.items.size()), "reference " + task.name);
+      const auto n = static_cast<double>(task.items.size());
+      base.tasks.push_back(run_task(engines, task, run_settings(base), work.part(n, label(base, task))));
+      const Task progress = work.part(n, "reference " + task.name);
       const auto source = [&] { return engines; };
       answers_.push_back(reference_answers(task, reference_, source, progress));
     }
@@ -62,26 +63,26 @@ class Scoring {
     const Engines engines = open_task_engines(c.path, engine_options());
     for (size_t t = 0; t < in_.tasks.size(); ++t) {
       const TaskSet& task = in_.tasks[t];
-      answer(c, task, engines, work);
-      TaskFidelitySettings settings;
-      settings.kv = in_.options.kv;
-      settings.model_key = model_key(c);
-      settings.reference_key = reference_key(reference_.identity, task);
-      settings.journal = &in_.journal;
-      const Task progress = work.part(kFidelityWork * static_cast<double>(task.items.size()), label(c, task));
-      c.on_answers.push_back(measure_task_fidelity(engines, task, answers_[t], settings, progress));
+      TaskFidelitySettings fidelity;
+      fidelity.kv = in_.options.kv;
+      fidelity.model_key = model_key(c);
+      fidelity.reference_key = reference_key(reference_.identity, task);
+      fidelity.journal = &in_.journal;
+      const Task progress = work.part((1 + kFidelityWork) * static_cast<double>(task.items.size()), label(c, task));
+      answer_and_measure(engines, task, answers_[t], run_settings(c), fidelity, progress);
+      c.tasks.push_back(run_task(engines, task, run_settings(c), progress));
+      c.on_answers.push_back(measure_task_fidelity(engines, task, answers_[t], fidelity, progress));
     }
   }
 
   static std::string label(const Candidate& c, const TaskSet& task) { return c.recipe.name + ": " + task.name; }
 
-  void answer(Candidate& c, const TaskSet& task, const Engines& engines, WorkShare& work) {
+  TaskRunSettings run_settings(const Candidate& c) const {
     TaskRunSettings settings;
     settings.kv = in_.options.kv;
     settings.model_key = model_key(c);
     settings.journal = &in_.journal;
-    const Task progress = work.part(static_cast<double>(task.items.size()), label(c, task));
-    c.tasks.push_back(run_task(engines, task, settings, progress));
+    return settings;
   }
 
   // In groups of models that are open together, so that small ones share one run of the float model.
