@@ -16,16 +16,6 @@ bool is_python_space(char32_t c) noexcept;
 /// Simple (one to one) lower case of Latin, Greek, Cyrillic and Armenian letters; others are unchanged.
 char32_t fold_case(char32_t c) noexcept;
 
-/// `text` with letters and the marks after them as one code point where Unicode has it ("e" and U+0301 as "é", jamo as
-/// Hangul syllables): texts in NFD become NFC. Marks that are in no canonical order stay as they are.
-std::u32string composed(std::u32string_view text);
-
-struct CompositionPair {
-  char32_t first, second, composed;
-};
-extern const CompositionPair kCompositionPairs[];  // sorted by the first two
-extern const size_t kCompositionPairCount;
-
 /// `text` composed, with folded case, runs of white space as one space, none at the ends.
 std::u32string normalise(std::string_view text);
 std::u32string normalise(std::u32string_view text);
