@@ -2,10 +2,11 @@
 """Speed of quantizing: Thimble beside stock llama.cpp on the same cores, alternating repetitions, medians.
 
 Usage: bench/quantization/encode_speed.py types [--reps 5] [--bench build/release/bench/thimble_quantize_bench]
-       bench/quantization/encode_speed.py model FLOAT.gguf [--reps 5] [--threads 2] [--scheme q4_k_m]
+       bench/quantization/encode_speed.py model FLOAT.gguf [--imatrix FILE] [--reps 5] [--threads 2] [--scheme q4_k_m]
                                           [--program build/release/apps/thimble/thimble] [--folder FOLDER]
 types: nanoseconds per weight of every type on one thread, without and with importance (stock: ggml_quantize_chunk).
-model: seconds of the whole program, file to file (stock: llama_model_quantize, which llama-quantize is a shell of).
+model: seconds of the whole program, file to file (stock: llama_model_quantize, which llama-quantize is a shell of; its importance is
+read before the clock starts).
 Stock is libggml-base and libllama of the npm package that scripts/get_peer installs; --libraries names another folder.
 """
 import argparse
@@ -20,18 +21,12 @@ import tempfile
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(SOURCE / "scripts"))
+import stock_llama  # noqa: E402
+
 TYPE_IDS = {"q8_0": 8, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q2_k": 10, "q3_k": 11, "q4_k": 12, "q5_k": 13,
             "q6_k": 14, "iq4_nl": 20, "iq4_xs": 23}
-# llama_ftype of llama.h
-SCHEME_IDS = {"q4_0": 2, "q8_0": 7, "q3_k_m": 12, "q4_k_s": 14, "q4_k_m": 15, "q5_k_m": 17, "q6_k": 18, "iq4_nl": 25,
-              "iq4_xs": 30}
 ROWS, COLUMNS = 16, 2048
-
-
-class QuantizeParams(ctypes.Structure):
-    """llama_model_quantize_params of llama.cpp v0.5.0; the tail is room for fields that are not set here."""
-    _fields_ = [("nthread", ctypes.c_int32), ("ftype", ctypes.c_int), ("output_tensor_type", ctypes.c_int),
-                ("token_embedding_type", ctypes.c_int), ("flags", ctypes.c_bool * 8), ("tail", ctypes.c_void_p * 24)]
 
 
 def library(folder, pattern):
@@ -88,31 +83,24 @@ def run_types(options):
 
 
 def stock_model(options):
-    """Runs in a process of its own (verb stock-model)."""
-    ctypes.CDLL(library(options.libraries, "libggml-base*"), ctypes.RTLD_GLOBAL)
-    ctypes.CDLL(library(options.libraries, "libggml.v*"), ctypes.RTLD_GLOBAL)
-    llama = ctypes.CDLL(library(options.libraries, "libllama.v*"))
-    llama.llama_model_quantize_default_params.restype = QuantizeParams
-    llama.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(QuantizeParams)]
-    llama.llama_model_quantize.restype = ctypes.c_uint32
-    llama.llama_backend_init()
-    params = llama.llama_model_quantize_default_params()
-    if params.output_tensor_type != params.token_embedding_type:  # GGML_TYPE_COUNT both
-        sys.exit("llama_model_quantize_params has another layout than this program expects")
-    params.nthread, params.ftype = options.threads, SCHEME_IDS[options.scheme]
-    if llama.llama_model_quantize(os.fsencode(options.model), os.fsencode(options.output), ctypes.byref(params)) != 0:
-        sys.exit("llama_model_quantize failed")
+    """Runs in a process of its own (verb stock-model), which prints its seconds."""
+    importance = stock_llama.read_importance(options.imatrix) if options.imatrix else None
+    llama = stock_llama.load(str(options.libraries))
+    start = time.monotonic()
+    stock_llama.quantize(llama, options.model, options.output, options.scheme, importance, options.threads)
+    print(time.monotonic() - start)
 
 
 def run_model(options):
     me = [sys.executable, __file__]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         output = os.path.join(folder, "out.gguf")
+        imatrix = ["--imatrix", options.imatrix] if options.imatrix else []
         commands = {
             "stock": me + ["stock-model", options.model, "--output", output, "--scheme", options.scheme, "--threads",
-                           str(options.threads), "--libraries", str(options.libraries)],
+                           str(options.threads), "--libraries", str(options.libraries), *imatrix],
             "thimble": [options.program, "--threads", str(options.threads), "--quiet", "quantize", options.model, output,
-                        "--scheme", options.scheme],
+                        "--scheme", options.scheme, *imatrix],
         }
         seconds = {name: [] for name in commands}
         for _ in range(options.reps):
@@ -120,8 +108,8 @@ def run_model(options):
                 if options.only not in ("", name):
                     continue
                 start, used = time.monotonic(), os.times()
-                subprocess.run(command, check=True, capture_output=True)
-                seconds[name].append(time.monotonic() - start)
+                said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                seconds[name].append(float(said) if name == "stock" else time.monotonic() - start)
                 now = os.times()
                 busy = now.children_user - used.children_user + now.children_system - used.children_system
                 print(f"{name}: {seconds[name][-1]:.2f} s, {busy:.2f} s of processors, {os.path.getsize(output)} bytes",
@@ -139,7 +127,8 @@ def main():
     parser.add_argument("model", nargs="?")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--scheme", choices=SCHEME_IDS, default="q4_k_m")
+    parser.add_argument("--scheme", choices=stock_llama.SCHEMES, default="q4_k_m")
+    parser.add_argument("--imatrix", help="importance matrix in llama.cpp's GGUF form, for both")
     parser.add_argument("--only", choices=["", "stock", "thimble"], default="", help="time one side (long models)")
     parser.add_argument("--bench", default=SOURCE / "build/release/bench/thimble_quantize_bench")
     parser.add_argument("--program", default=SOURCE / "build/release/apps/thimble/thimble")
