@@ -4,6 +4,7 @@
 #include "kernels/simd_attention_avx512_vnni.h"
 #include "kernels/simd_float_avx512_vnni.h"
 
+#include "kernels/products_f64.h"
 #include "kernels/vector_attention.h"
 #include "kernels/vector_rows.h"
 
@@ -22,6 +23,7 @@ const VectorKernels kVectorAvx512Vnni = {quantize_q8_block_rows,
                                          soften_row,
                                          round_weights_row,
                                          mix_f16_block,
-                                         mix_i8_block};
+                                         mix_i8_block,
+                                         add_products_rows};
 
 }  // namespace thimble::kernels

@@ -53,6 +53,20 @@ struct MixArgs {
   const void* ahead;          // as in ScoresArgs, as many bytes as the values have
 };
 
+/// sums[i][j][l] += the sum over t of a_i[4 t + l] * b_j[4 t + l] for the four lanes l, in rising order of t, products
+/// rounded before they are added. A long product may be made in pieces: the bits are the same. Bit-equal on every
+/// instruction set.
+struct ProductsArgs {
+  const double* a;   // n_a rows
+  const double* b;   // n_b rows
+  int64_t n_a, n_b;  // any
+  int64_t a_stride;  // doubles from row to row; rows that lie a multiple of 4 KB apart cost cache misses
+  int64_t b_stride;
+  int64_t depth;        // doubles of each row, a multiple of 4
+  double* sums;         // [n_a, sums_stride, 4]
+  int64_t sums_stride;  // n_b or more
+};
+
 struct VectorKernels {
   /// x [k] to ceil(k / 256) groups; k a multiple of 32 for blocks and of 256 for supers. A block that holds NaN or
   /// infinity gets scale NaN, so that the product shows it. Bit-equal on every instruction set.
@@ -78,6 +92,8 @@ struct VectorKernels {
   float (*round_weights)(const float* x, float largest, int64_t n, void* weights) noexcept;
   void (*mix_f16)(const MixArgs& args) noexcept;
   void (*mix_i8)(const MixArgs& args) noexcept;
+
+  void (*add_products_f64)(const ProductsArgs& args) noexcept;
 };
 
 extern const VectorKernels kVectorScalar;

@@ -233,6 +233,15 @@ void mix_i8(const MixArgs& a) noexcept {
   }
 }
 
+void add_products_f64(const ProductsArgs& p) noexcept {
+  for (int64_t i = 0; i < p.n_a; ++i) {
+    for (int64_t j = 0; j < p.n_b; ++j) {
+      double* const sums = p.sums + (i * p.sums_stride + j) * 4;
+      for (int64_t k = 0; k < p.depth; ++k) sums[k % 4] += p.a[i * p.a_stride + k] * p.b[j * p.b_stride + k];
+    }
+  }
+}
+
 }  // namespace
 
 const VectorKernels kVectorScalar = {quantize_q8_block,
@@ -248,6 +257,7 @@ const VectorKernels kVectorScalar = {quantize_q8_block,
                                      soften,
                                      round_weights,
                                      mix_f16,
-                                     mix_i8};
+                                     mix_i8,
+                                     add_products_f64};
 
 }  // namespace thimble::kernels

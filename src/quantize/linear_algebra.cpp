@@ -5,13 +5,18 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/vector_kernel.h"
+
 namespace thimble {
 
 namespace {
 
-// Columns factored together: their rows of L (64 x n doubles, 2.9 MB at n = 5632) are what every other row is
-// multiplied by.
+// Columns factored together; rows that are multiplied by their rows of L at a time; numbers of each row that are
+// multiplied before the next rows are. What is read again and again (128 KB of sums, 64 KB of rows, 64 KB of those that
+// all are multiplied by) stays in a core's second cache.
 constexpr int64_t kBlock = 64;
+constexpr int64_t kTileRows = 64;
+constexpr int64_t kDepth = 128;
 constexpr double kLargestDamp = 1.0;
 
 // Four lanes whatever the machine has: the order of a sum must not depend on it. As two halves, because a register of
@@ -47,51 +52,26 @@ double dot(const double* a, const double* b, int64_t n) noexcept {
   return result;
 }
 
-// out[0..1][0..1] = rows a0, a1 times rows b0, b1; n is a multiple of 4. The same sums as dot().
-void dot_2x2(const double* const a[2], const double* const b[2], int64_t n, double out[2][2]) noexcept {
-  Lanes s00, s01, s10, s11;
-  for (int64_t k = 0; k < n; k += 4) {
-    const Lanes x0 = load(a[0] + k);
-    const Lanes x1 = load(a[1] + k);
-    const Lanes y0 = load(b[0] + k);
-    const Lanes y1 = load(b[1] + k);
-    add_product(s00, x0, y0);
-    add_product(s01, x0, y1);
-    add_product(s10, x1, y0);
-    add_product(s11, x1, y1);
-  }
-  out[0][0] = total(s00);
-  out[0][1] = total(s01);
-  out[1][0] = total(s10);
-  out[1][1] = total(s11);
+// Row j of L up to column `first` as kDepth numbers a piece, the pieces of a block's rows one after the other: rows of
+// a matrix may lie multiples of 4 KB apart, which would all fall into the same few lines of a cache.
+double* piece(double* panel, int64_t j, int64_t k) noexcept {
+  return panel + (k / kDepth * kBlock + j) * kDepth;
 }
 
-// a[i][first..last) -= L[i][0..first) L[j][0..first)^T for rows [begin, end); entries right of the diagonal may be
-// written too, they are never read.
-void subtract_products(double* a, int64_t n, int64_t first, int64_t last, int64_t begin, int64_t end) noexcept {
-  int64_t i = begin;
-  for (; i + 2 <= end; i += 2) {
-    double* const rows[2] = {a + i * n, a + (i + 1) * n};
-    int64_t j = first;
-    for (; j + 2 <= last && j <= i + 1; j += 2) {
-      double sums[2][2];
-      const double* const left[2] = {rows[0], rows[1]};
-      const double* const right[2] = {a + j * n, a + (j + 1) * n};
-      dot_2x2(left, right, first, sums);
-      for (int r = 0; r < 2; ++r) {
-        for (int c = 0; c < 2; ++c) {
-          if (j + c <= i + r) rows[r][j + c] -= sums[r][c];
-        }
-      }
-    }
-    for (; j < last; ++j) {
-      for (int64_t r = 0; r < 2; ++r) {
-        if (j <= i + r) rows[r][j] -= dot(rows[r], a + j * n, first);
-      }
-    }
+// a[i][first..last) -= L[i][0..first) L[j][0..first)^T for rows [begin, end), at most kTileRows, by the panel of rows
+// [first, last). first is a multiple of kBlock.
+void subtract_products(const kernels::VectorKernels& vector, double* a, double* panel, int64_t n, int64_t first,
+                       int64_t last, int64_t begin, int64_t end) noexcept {
+  double sums[kTileRows][kBlock][4] = {};
+  for (int64_t k = 0; k < first; k += kDepth) {
+    vector.add_products_f64({a + begin * n + k, piece(panel, 0, k), end - begin, last - first, n, kDepth,
+                             std::min(kDepth, first - k), sums[0][0], kBlock});
   }
-  for (; i < end; ++i) {
-    for (int64_t j = first; j < std::min(last, i + 1); ++j) a[i * n + j] -= dot(a + i * n, a + j * n, first);
+  for (int64_t i = begin; i < end; ++i) {
+    for (int64_t j = first; j < std::min(last, i + 1); ++j) {
+      const double* const lanes = sums[i - begin][j - first];
+      a[i * n + j] -= (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    }
   }
 }
 
@@ -143,11 +123,20 @@ FeedbackFactor take_factor(const std::vector<double>& l, int64_t n, double damp)
 
 }  // namespace
 
-bool cholesky_in_place(double* a, int64_t n, ThreadPool& pool) noexcept {
+bool cholesky_in_place(double* a, int64_t n, const ops::Backend& backend) {
+  ThreadPool& pool = *backend.pool;
+  std::vector<double> panel(static_cast<size_t>((n + kDepth - 1) / kDepth * kDepth * kBlock));
   for (int64_t first = 0; first < n; first += kBlock) {
     const int64_t last = std::min(n, first + kBlock);
-    pool.parallel_for(n - first, 16, [&](int64_t begin, int64_t end) {
-      subtract_products(a, n, first, last, first + begin, first + end);
+    for (int64_t k = 0; k < first; k += kDepth) {
+      for (int64_t j = first; j < last; ++j) {
+        std::copy_n(a + j * n + k, std::min(kDepth, first - k), piece(panel.data(), j - first, k));
+      }
+    }
+    pool.parallel_for(n - first, kTileRows, [&](int64_t begin, int64_t end) {
+      for (int64_t i = first + begin; i < first + end; i += kTileRows) {
+        subtract_products(*backend.vector, a, panel.data(), n, first, last, i, std::min(i + kTileRows, first + end));
+      }
     });
     if (!factor_diagonal(a, n, first, last)) return false;
     pool.parallel_for(n - last, 64, [&](int64_t begin, int64_t end) {
@@ -157,7 +146,8 @@ bool cholesky_in_place(double* a, int64_t n, ThreadPool& pool) noexcept {
   return true;
 }
 
-std::optional<FeedbackFactor> factor_second_moment(const float* h, int64_t n, double damp, ThreadPool& pool) {
+std::optional<FeedbackFactor> factor_second_moment(const float* h, int64_t n, double damp,
+                                                   const ops::Backend& backend) {
   double trace = 0.0;
   for (int64_t i = 0; i < n; ++i) trace += static_cast<double>(h[i * n + i]);
   const double mean = trace / static_cast<double>(n);
@@ -165,7 +155,7 @@ std::optional<FeedbackFactor> factor_second_moment(const float* h, int64_t n, do
   std::vector<double> a(static_cast<size_t>(n * n));
   for (double share = damp;; share = std::min(kLargestDamp, std::max(share, 1e-4) * 10.0)) {
     fill_reversed(h, n, share * mean, a.data());
-    if (cholesky_in_place(a.data(), n, pool)) return take_factor(a, n, share);
+    if (cholesky_in_place(a.data(), n, backend)) return take_factor(a, n, share);
     if (share >= kLargestDamp) return std::nullopt;
   }
 }

@@ -173,7 +173,7 @@ const FeedbackFactor* Rounder::factor(const RoundingInput& input, double damp) {
     if (cached.asked == damp) return cached.factor ? &*cached.factor : nullptr;
   }
   const SecondMoment& h = *input.second_moment;
-  factors_.push_back({damp, factor_second_moment(h.values.data(), h.n_in, damp, *backend_.pool)});
+  factors_.push_back({damp, factor_second_moment(h.values.data(), h.n_in, damp, backend_)});
   return factors_.back().factor ? &*factors_.back().factor : nullptr;
 }
 

@@ -41,7 +41,7 @@ TEST(SecondOrder, WithoutCorrelationGptqIsPlainRounding) {
       if (i != j) p.h[static_cast<size_t>(i * p.n_in + j)] = 0.0f;
     }
   }
-  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, backend);
   ASSERT_TRUE(factor.has_value());
   for (const TensorType type : {TensorType::q4_0, TensorType::q4_k, TensorType::q6_k, TensorType::iq4_xs}) {
     RowStrip plain = strip_of(p, type);
@@ -120,7 +120,7 @@ TEST(SecondOrder, GptqIsThatOfThePaper) {
   // Blocks of 32 within a panel, a panel that ends early, a block as long as a panel.
   for (const Case& c : {Case{TensorType::q4_0, 64}, Case{TensorType::q4_1, 288}, Case{TensorType::q4_k, 512}}) {
     const Problem p = random_problem(4, c.n_in, 2);
-    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, backend);
     ASSERT_TRUE(factor.has_value());
     RowStrip strip = strip_of(p, c.type);
     round_gptq(backend, *factor, p.importance(), strip);
@@ -152,7 +152,7 @@ TEST(SecondOrder, LiesBetweenTheOptimumAndPlainRounding) {
     round_nearest(backend, p.importance(), plain);
     const double plain_loss = exact_loss(p, plain);
     RowStrip rounded = strip_of(p, type.type);
-    const auto factor = factor_second_moment(p.h.data(), 32, 0.0, pool);
+    const auto factor = factor_second_moment(p.h.data(), 32, 0.0, backend);
     ASSERT_TRUE(factor.has_value());
     round_gptq(backend, *factor, p.importance(), rounded);
     while (descend(backend, p.h.data(), 0.0, rounded) > 0) {
@@ -220,7 +220,7 @@ TEST(SecondOrder, StoresWhatItsErrorsSay) {
   ThreadPool pool(2);
   const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
   const Problem p = random_problem(3, 512, 4);
-  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.03, pool);
+  const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.03, backend);
   ASSERT_TRUE(factor.has_value());
   for (const TypeTraits& type : all_types()) {
     if (!type.is_quantized) continue;
@@ -244,7 +244,7 @@ TEST(SecondOrder, RowsDoNotDependOnStripsThreadsOrInstructionSets) {
   const auto run = [&](int n_threads, int64_t strip_rows, kernels::Isa isa) {
     ThreadPool pool(n_threads);
     const ops::Backend backend = ops::make_backend(pool, isa);
-    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, pool);
+    const auto factor = factor_second_moment(p.h.data(), p.n_in, 0.01, backend);
     std::vector<uint8_t> codes;
     for (int64_t r = 0; r < p.n_out; r += strip_rows) {
       const int64_t rows = std::min(strip_rows, p.n_out - r);
