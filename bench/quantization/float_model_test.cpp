@@ -1,6 +1,7 @@
 #include "quantization/float_model.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -32,7 +33,7 @@ ModelConfig tiny(const std::string& architecture) {
 class FloatModel : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) / ("float_model_" + GetParam());
+    folder_ = std::filesystem::path(testing::TempDir()) / fmt::format("float_model_{}_{}", GetParam(), ::getpid());
     std::filesystem::create_directories(folder_);
     ThreadPool pool(1);
     SyntheticOptions options;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -39,7 +40,8 @@ class TestFolder {
  public:
   explicit TestFolder(const std::string& architecture = "LlamaForCausalLM", const std::string& dtype = "F16") {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::path(testing::TempDir()) / fmt::format("convert_{}_{}", info->name(), ++count());
+    path_ = std::filesystem::path(testing::TempDir()) /
+            fmt::format("convert_{}_{}_{}", info->name(), ::getpid(), ++count());
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_ / "tiny");
     // 4 heads of 4, 2 of them for keys; a vocabulary of 6 with 2 rows of padding.

@@ -2,6 +2,7 @@
 #include "format/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -143,8 +144,9 @@ TEST(Safetensors, HeadersThatAreNoHeaders) {
 class SafetensorsFolder : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              fmt::format("safetensors_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ =
+        fs::path(testing::TempDir()) /
+        fmt::format("safetensors_{}_{}", testing::UnitTest::GetInstance()->current_test_info()->name(), ::getpid());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
