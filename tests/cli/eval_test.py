@@ -10,6 +10,14 @@ import unittest
 from thimble_cli import CORRUPT, NANO, NOT_FOUND, OK, SOURCE, THIMBLE, USAGE, CliTest, copy_task
 
 
+def size_now(path):
+    """Bytes of a file that a running program may rename or has not made yet."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 class Eval(CliTest):
     def setUp(self):
         super().setUp()
@@ -43,8 +51,7 @@ class Eval(CliTest):
         journal, reference = out / "journal.jsonl", out / "reference"
 
         def progress():
-            grown = sum(p.stat().st_size for p in reference.glob("*")) if reference.exists() else 0
-            return grown + (journal.stat().st_size if journal.exists() else 0)
+            return sum(size_now(p) for p in [journal, *reference.glob("*")])
 
         total = progress_of(whole)
         kills = 0
