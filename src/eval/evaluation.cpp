@@ -11,6 +11,7 @@
 #include "base/work_share.h"
 #include "eval/engines.h"
 #include "eval/model_hash.h"
+#include "eval/text_groups.h"
 
 namespace thimble {
 
@@ -19,11 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 28;
-constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
-// Models that are held open together while a text chunk goes through all of them.
-constexpr uint64_t kTextGroupBytes = uint64_t{1} << 30;
-// Work in units of one generated answer: forcing an answer through is a prefill.
-constexpr double kFidelityWork = 0.25, kTextWork = 40;
 
 void check_options(const EvaluationOptions& o) {
   if (o.models.empty()) fail(ErrorCode::invalid_argument, "eval: found no model, expected one or more");
@@ -185,6 +181,7 @@ class EvaluationRun {
       s.n_ctx = o_.n_ctx;
       // A folder that was asked for is shared by jobs: its files hold all items.
       if (o_.shard && o_.reference_folder.empty()) s.only = items_[t];
+      s.answered = answers_of_reference(t);
       const auto source = [&] {
         if (engines.empty()) engines = open_task_engines(o_.against, engine_options(false), work.quiet());
         return engines;
@@ -194,22 +191,33 @@ class EvaluationRun {
     }
   }
 
+  // Where the reference is one of the models, its answers to task t are those of that model. A shard may have to make
+  // references of items that are not its own.
+  AnswerSink answers_of_reference(size_t t) {
+    if (o_.shard) return {};
+    const ReferenceIdentity reference = m_.reference_identity();
+    for (size_t m = 0; m < m_.models.size(); ++m) {
+      const bool same = m_.model_key(m) == reference.model && m_.models[m].chat_template == reference.chat_template;
+      if (!same || !has_model(m) || m_.kv != ops::KvType::f16) continue;
+      return answers_into(journal_, tasks_[t], answers_run_key(m_.model_key(m), reference.chat_template, m_.kv));
+    }
+    return {};
+  }
+
   void run_model(size_t m, WorkShare& work) {
     std::vector<std::shared_ptr<const Engine>> engines;  // opened for the first task that needs them
     for (size_t t = 0; t < tasks_.size(); ++t) {
       const auto n = static_cast<double>(items_[t].size());
       const std::string label = m_.models[m].name + " " + tasks_[t].name;
-      const Task answering = work.part(n, label);
-      const Task measuring = work.part(m_.reference ? n * kFidelityWork : 0, label);
-      const bool answers = open_answers(m, t) > 0, measurements = open_measurements(m, t) > 0;
-      if (!answers && !measurements) continue;
+      const bool measure = open_measurements(m, t) > 0;
+      const Task progress = work.part(n * (1 + (m_.reference ? kFidelityWork : 0)), label);
+      if (!measure && open_answers(m, t) == 0) continue;
       if (engines.empty()) engines = open_task_engines(o_.models[m], engine_options(true), work.quiet());
-      if (answers && measurements) {
-        answer_and_measure(engines, tasks_[t], *references_[t], run_settings(m, t), fidelity_settings(m, t), answering);
-      }
-      if (answers) (void)run_task(engines, tasks_[t], run_settings(m, t), answering);
-      if (measurements) {
-        (void)measure_task_fidelity(engines, tasks_[t], *references_[t], fidelity_settings(m, t), measuring);
+      if (measure) {
+        (void)answer_and_measure(engines, tasks_[t], *references_[t], run_settings(m, t), fidelity_settings(m, t),
+                                 progress);
+      } else {
+        (void)run_task(engines, tasks_[t], run_settings(m, t), progress);
       }
     }
   }
@@ -232,30 +240,24 @@ class EvaluationRun {
     if (todo.empty()) return;
     std::shared_ptr<const Engine> reference;
     if (m_.reference) reference = Engine::open(o_.against, engine_options(false), work.quiet());
-    for (size_t begin = 0; begin < todo.size();) begin = run_text_group(todo, begin, reference, work);
+    for (size_t begin = 0; begin < todo.size();) begin = run_text_of_context(todo, begin, reference, work);
   }
 
-  // As many models as fit together, and whose chunks are as long.
-  size_t run_text_group(const std::vector<size_t>& todo, size_t begin, const std::shared_ptr<const Engine>& reference,
-                        WorkShare& work) {
-    std::vector<FidelityModel> group;
-    uint64_t bytes = 0;
-    size_t end = begin;
-    const int64_t n_ctx = m_.models[todo[begin]].text_context;
-    for (; end < todo.size() && m_.models[todo[end]].text_context == n_ctx; ++end) {
-      // Without a reference nothing is shared.
-      if (!group.empty() && (!reference || bytes >= kTextGroupBytes)) break;
-      group.push_back(
-          {Engine::open(o_.models[todo[end]], engine_options(true), work.quiet()), m_.model_key(todo[end])});
-      bytes += group.back().engine->gguf().file_bytes();
-    }
+  // The models from `begin` on whose chunks are as long; returns the first one after them.
+  size_t run_text_of_context(const std::vector<size_t>& todo, size_t begin,
+                             const std::shared_ptr<const Engine>& reference, WorkShare& work) {
     FidelitySettings s;
-    s.n_ctx = n_ctx;
+    s.n_ctx = m_.models[todo[begin]].text_context;
     s.kv = o_.kv;
     s.reference_key = m_.reference ? m_.reference_identity().model : "";
     s.journal = &journal_;
-    (void)measure_fidelity(group, reference, text_, s,
-                           work.part(kTextWork * static_cast<double>(end - begin), "perplexity"));
+    std::vector<TextModel> models;
+    size_t end = begin;
+    for (; end < todo.size() && m_.models[todo[end]].text_context == s.n_ctx; ++end) {
+      models.push_back({o_.models[todo[end]], m_.model_key(todo[end])});
+    }
+    (void)measure_in_groups(models, engine_options(true), reference, text_, s,
+                            work.part(kTextWork * static_cast<double>(models.size()), "perplexity"));
     return end;
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,9 @@ struct Answer {
   std::string text;
   bool truncated = false;  // ended by the limit of tokens
 };
+
+/// Gets finished answers, from any thread.
+using AnswerSink = std::function<void(size_t item, const Answer& answer)>;
 
 /// Timelines of `options` that each of `n_engines` engines advances together: what pays on a CPU, as far as 2 GiB of
 /// caches and buffers go for all of them. At least 1.

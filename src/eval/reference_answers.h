@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/record_file.h"
+#include "eval/greedy_decoder.h"
 #include "eval/top_log_probs.h"
 #include "runtime/engine.h"
 #include "tasks/task.h"
@@ -57,6 +58,7 @@ struct ReferenceSettings {
   ReferenceIdentity identity;
   int64_t n_ctx = 0;                             // 0: what the longest item needs
   std::optional<std::vector<size_t>> only = {};  // items that are wanted, ascending; nothing: all
+  AnswerSink answered = {};                      // gets the text of answers that are made, before the file has them
 };
 
 /// A finished file of answers.

@@ -72,6 +72,7 @@ class ReferenceRun {
       a.item = item;
       a.truncated = text.truncated;
       a.prompt_hash = hash_tokens(prompts.tokens[item]);
+      if (settings_.answered) settings_.answered(item, text);
       keep(a);
       open.erase(item);
     };

@@ -231,9 +231,9 @@ TaskFidelity summarise(const std::string& task, std::vector<ItemFidelity> items)
   return out;
 }
 
-void answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
-                        const ReferenceAnswers& reference, const TaskRunSettings& answers,
-                        const TaskFidelitySettings& fidelity, const Task& progress) {
+AnsweredAndMeasured answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
+                                       const ReferenceAnswers& reference, const TaskRunSettings& answers,
+                                       const TaskFidelitySettings& fidelity, const Task& progress) {
   if (answers.journal == nullptr || answers.journal != fidelity.journal || answers.kv != fidelity.kv ||
       answers.n_ctx != fidelity.n_ctx) {
     fail(ErrorCode::invalid_argument, "{}: found settings that differ, expected one journal, cache type and context",
@@ -245,18 +245,22 @@ void answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, 
       answers_run_key(answers.model_key, chat_template_name(engine.chat_template()), answers.kv);
   const std::vector<size_t> to_answer = unanswered(task, run_key, *answers.journal, answers.only);
   const std::vector<size_t> to_measure = unmeasured(task, fidelity, *answers.journal);
-  TaskRunSettings both = answers;
-  both.only.emplace();
+  std::vector<size_t> both;
   std::set_intersection(to_answer.begin(), to_answer.end(), to_measure.begin(), to_measure.end(),
-                        std::back_inserter(*both.only));
-  if (both.only->empty()) return;
-  const TaskPrompts prompts = encode_prompts(engine, task);
-  const Task cancel{{}, {}, progress.cancel};
-  std::vector<ForcedAnswers> forced(engines.size(), ForcedAnswers(task, prompts));
-  (void)run_task(engines, task, both, progress, [&](size_t e, size_t item, Session& session) {
-    const ItemFidelity f = forced[e].measure(session, reference.read(item), cancel);
-    fidelity.journal->append(item_key(task, task.items[item], fidelity), to_json(f).dump());
-  });
+                        std::back_inserter(both));
+  if (!both.empty()) {
+    TaskRunSettings together = answers;
+    together.only = std::move(both);
+    const TaskPrompts prompts = encode_prompts(engine, task);
+    const Task cancel{{}, {}, progress.cancel};
+    std::vector<ForcedAnswers> forced(engines.size(), ForcedAnswers(task, prompts));
+    (void)run_task(engines, task, together, progress, [&](size_t e, size_t item, Session& session) {
+      const ItemFidelity f = forced[e].measure(session, reference.read(item), cancel);
+      fidelity.journal->append(item_key(task, task.items[item], fidelity), to_json(f).dump());
+    });
+  }
+  return {run_task(engines, task, answers, progress),
+          measure_task_fidelity(engines, task, reference, fidelity, progress)};
 }
 
 std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal) {

@@ -65,12 +65,21 @@ TaskFidelity measure_task_fidelity(std::span<const std::shared_ptr<const Engine>
                                    const ReferenceAnswers& reference, const TaskFidelitySettings& settings,
                                    const Task& progress = {});
 
-/// Does for items that neither has in the journal what run_task and measure_task_fidelity would do, with one
-/// computation of each prompt instead of two; both find it there afterwards. Errors: those of both; invalid_argument
-/// when the settings differ in journal, cache or context, or there is no journal.
-void answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
-                        const ReferenceAnswers& reference, const TaskRunSettings& answers,
-                        const TaskFidelitySettings& fidelity, const Task& progress = {});
+/// Work of measuring a model on one answer for progress bars, in units of one generated answer: a prefill of the
+/// answer, whose prompt is there already.
+constexpr double kFidelityWork = 0.1;
+
+struct AnsweredAndMeasured {
+  TaskResult answers;
+  TaskFidelity fidelity;
+};
+
+/// run_task and measure_task_fidelity with the same results; each prompt that both need is computed once instead of
+/// twice. Errors: those of both; invalid_argument when the settings differ in journal, cache or context, or there is no
+/// journal.
+AnsweredAndMeasured answer_and_measure(std::span<const std::shared_ptr<const Engine>> engines, const TaskSet& task,
+                                       const ReferenceAnswers& reference, const TaskRunSettings& answers,
+                                       const TaskFidelitySettings& fidelity, const Task& progress = {});
 
 /// Items that `journal` has no measurement of. Looks at model_key, reference_key, kv and only.
 std::vector<size_t> unmeasured(const TaskSet& task, const TaskFidelitySettings& settings, const Journal& journal);

@@ -66,6 +66,32 @@ std::string bytes_of(const std::string& path) {
   return read_file(path, 1 << 24);
 }
 
+TEST_F(TaskFidelityTest, MakingReferencesAnswersTheTaskForTheFloatModel) {
+  const TaskSet task = make_task(7);
+  const Engines engines = {testing_engine::make(1), testing_engine::make(1)};
+  Journal own, shared;
+  TaskRunSettings run;
+  run.model_key = "model-1";
+  run.journal = &own;
+  const std::string run_key = answers_run_key(run.model_key, "chatml", run.kv);
+  const TaskResult expected = run_task(engines, task, run);
+  // What the journal has already stays.
+  run.journal = &shared;
+  run.only = {2};
+  (void)run_task(engines, task, run);
+  const std::string third = *shared.find(answer_key(task, task.items[2], run_key));
+  ReferenceSettings s = settings();
+  s.answered = answers_into(shared, task, run_key);
+  (void)reference_answers(task, s, [&] { return engines; });
+  EXPECT_TRUE(unanswered(task, run_key, shared).empty());
+  EXPECT_EQ(*shared.find(answer_key(task, task.items[2], run_key)), third);
+  const TaskResult found = score_journal(task, run_key, shared);
+  for (size_t i = 0; i < task.items.size(); ++i) {
+    EXPECT_EQ(found.items[i].answer, expected.items[i].answer);
+    EXPECT_EQ(found.items[i].truncated, expected.items[i].truncated);
+  }
+}
+
 TEST_F(TaskFidelityTest, TheFloatModelDoesNotDifferFromItselfAndItsAnswersAreThoseOfTheTask) {
   const TaskSet task = make_task(7);
   const Engines engines = {testing_engine::make(1), testing_engine::make(1)};

@@ -20,6 +20,11 @@ std::optional<Answer> recall(const Journal* journal, const std::string& key) {
   return Answer{entry.string("answer"), entry.boolean("truncated", false)};
 }
 
+// An answer may hold broken UTF-8 only where the model said U+FFFD: the decoder sees to that.
+void keep_answer(Journal& journal, const std::string& key, const Answer& answer) {
+  journal.append(key, Json{{"answer", answer.text}, {"truncated", answer.truncated}}.dump());
+}
+
 std::vector<size_t> selection(const TaskSet& task, const std::optional<std::vector<size_t>>& only) {
   if (only) return *only;
   std::vector<size_t> all(task.items.size());
@@ -64,10 +69,7 @@ class ItemLoop {
 
  private:
   void finish(size_t i, Answer answer) {
-    if (journal_ != nullptr) {
-      // An answer may hold broken UTF-8 only where the model said U+FFFD: the decoder sees to that.
-      journal_->append(keys_[i], Json{{"answer", answer.text}, {"truncated", answer.truncated}}.dump());
-    }
+    if (journal_ != nullptr) keep_answer(*journal_, keys_[i], answer);
     const std::lock_guard lock(mutex_);
     answers_[i] = std::move(answer);
     ++done_;
@@ -121,6 +123,13 @@ std::vector<size_t> unanswered(const TaskSet& task, const std::string& run_key, 
     if (!journal.find(answer_key(task, task.items[i], run_key))) out.push_back(i);
   }
   return out;
+}
+
+AnswerSink answers_into(Journal& journal, const TaskSet& task, const std::string& run_key) {
+  return [&journal, &task, run_key](size_t item, const Answer& answer) {
+    const std::string key = answer_key(task, task.items[item], run_key);
+    if (!journal.find(key)) keep_answer(journal, key, answer);
+  };
 }
 
 TaskResult score_journal(const TaskSet& task, const std::string& run_key, const Journal& journal,

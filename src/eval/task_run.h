@@ -57,6 +57,9 @@ std::string answer_key(const TaskSet& task, const TaskItem& item, const std::str
 /// Items of `task` (of `only`, where given) that `journal` has no answer to.
 std::vector<size_t> unanswered(const TaskSet& task, const std::string& run_key, const Journal& journal,
                                const std::optional<std::vector<size_t>>& only = {});
+/// Puts the float model's answers, which are made anyhow as references, into `journal` as those of `run_key` unless it
+/// has them, so that run_task finds them. `journal` and `task` must outlive the sink.
+AnswerSink answers_into(Journal& journal, const TaskSet& task, const std::string& run_key);
 /// Scores the answers in a journal; no model is needed. Errors: not_found when one is missing, naming the first item;
 /// corrupt.
 TaskResult score_journal(const TaskSet& task, const std::string& run_key, const Journal& journal,

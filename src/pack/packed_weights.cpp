@@ -1,10 +1,10 @@
 #include "pack/packed_weights.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/huge_pages.h"
+#include "base/physical_memory.h"
 
 namespace thimble {
 
@@ -19,10 +19,8 @@ size_t aligned(uint64_t bytes) noexcept {
 // Packed into memory, weights that the system could drop and read again become pages that it cannot. Half of the
 // machine is where that starts to hurt others.
 uint64_t memory_limit() noexcept {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long page_bytes = ::sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page_bytes <= 0) return UINT64_MAX;
-  return static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes) / 2;
+  const std::optional<uint64_t> physical = physical_memory();
+  return physical ? *physical / 2 : UINT64_MAX;
 }
 
 }  // namespace

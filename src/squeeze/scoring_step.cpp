@@ -5,16 +5,12 @@
 #include "base/work_share.h"
 #include "eval/engines.h"
 #include "eval/reference_answers.h"
+#include "eval/task_fidelity.h"
+#include "eval/text_groups.h"
 
 namespace thimble {
 
 namespace {
-
-constexpr int64_t kTextChunk = 512;  // llama-perplexity's default, so that figures compare
-// Models that are held open together while a text chunk goes through all of them.
-constexpr uint64_t kTextGroupBytes = uint64_t{1} << 30;
-// Work in units of one generated answer; forcing another one through is a prefill without the prompt.
-constexpr double kFidelityWork = 0.1, kTextWork = 40;
 
 using Engines = std::vector<std::shared_ptr<const Engine>>;
 
@@ -29,7 +25,9 @@ class Scoring {
   void run(Candidate& baseline, std::span<Candidate* const> candidates, const Task& progress) {
     const double items = n_items(), text = in_.text.empty() ? 0 : kTextWork;
     const auto n = static_cast<double>(candidates.size());
-    WorkShare work(progress, 2 * items + n * items * (1 + kFidelityWork) + (n + 1) * text);
+    // What the float model answers is its own score and the reference of the others, unless its cache differs.
+    const double twice = in_.options.kv == ops::KvType::f16 ? 0 : items;
+    WorkShare work(progress, twice + items + n * items * (1 + kFidelityWork) + (n + 1) * text);
     score_baseline(baseline, work);
     for (Candidate* c : candidates) score_candidate(*c, work);
     if (!in_.text.empty()) measure_text(baseline, candidates, work);
@@ -50,12 +48,16 @@ class Scoring {
 
   void score_baseline(Candidate& base, WorkShare& work) {
     const Engines engines = open_task_engines(base.path, engine_options());
+    const auto source = [&] { return engines; };
+    const bool same_cache = in_.options.kv == ops::KvType::f16;
     for (const TaskSet& task : in_.tasks) {
       const auto n = static_cast<double>(task.items.size());
-      base.tasks.push_back(run_task(engines, task, run_settings(base), work.part(n, label(base, task))));
-      const Task progress = work.part(n, "reference " + task.name);
-      const auto source = [&] { return engines; };
-      answers_.push_back(reference_answers(task, reference_, source, progress));
+      const std::string run_key = answers_run_key(model_key(base), reference_.identity.chat_template, in_.options.kv);
+      ReferenceSettings settings = reference_;
+      if (same_cache) settings.answered = answers_into(in_.journal, task, run_key);
+      answers_.push_back(reference_answers(task, settings, source, work.part(n, label(base, task))));
+      const Task progress = same_cache ? work.quiet() : work.part(n, label(base, task));
+      base.tasks.push_back(run_task(engines, task, run_settings(base), progress));
     }
   }
 
@@ -69,9 +71,9 @@ class Scoring {
       fidelity.reference_key = reference_key(reference_.identity, task);
       fidelity.journal = &in_.journal;
       const Task progress = work.part((1 + kFidelityWork) * static_cast<double>(task.items.size()), label(c, task));
-      answer_and_measure(engines, task, answers_[t], run_settings(c), fidelity, progress);
-      c.tasks.push_back(run_task(engines, task, run_settings(c), progress));
-      c.on_answers.push_back(measure_task_fidelity(engines, task, answers_[t], fidelity, progress));
+      AnsweredAndMeasured both = answer_and_measure(engines, task, answers_[t], run_settings(c), fidelity, progress);
+      c.tasks.push_back(std::move(both.answers));
+      c.on_answers.push_back(std::move(both.fidelity));
     }
   }
 
@@ -85,32 +87,20 @@ class Scoring {
     return settings;
   }
 
-  // In groups of models that are open together, so that small ones share one run of the float model.
   void measure_text(Candidate& baseline, std::span<Candidate* const> candidates, WorkShare& work) {
     FidelitySettings settings = text_settings(in_);
-    const FidelityModel reference = open(baseline);
+    const FidelityModel reference = {Engine::open(baseline.path, engine_options()), model_key(baseline)};
     baseline.fidelity = measure_fidelity(std::span(&reference, 1), nullptr, in_.text, settings,
                                          work.part(kTextWork, "perplexity of the float model"))
                             .front();
     settings.reference_key = reference.key;
-    for (size_t begin = 0; begin < candidates.size();) {
-      std::vector<FidelityModel> group;
-      uint64_t bytes = 0;
-      size_t end = begin;
-      for (; end < candidates.size() && (group.empty() || bytes + candidates[end]->file_bytes <= kTextGroupBytes);
-           ++end) {
-        bytes += candidates[end]->file_bytes;
-        group.push_back(open(*candidates[end]));
-      }
-      const Task progress = work.part(kTextWork * static_cast<double>(end - begin), "perplexity");
-      const std::vector<FidelityResult> results =
-          measure_fidelity(group, reference.engine, in_.text, settings, progress);
-      for (size_t i = begin; i < end; ++i) candidates[i]->fidelity = results[i - begin];
-      begin = end;
-    }
+    std::vector<TextModel> models;
+    for (const Candidate* c : candidates) models.push_back({c->path, model_key(*c)});
+    const Task progress = work.part(kTextWork * static_cast<double>(candidates.size()), "perplexity");
+    const std::vector<FidelityResult> results =
+        measure_in_groups(models, engine_options(), reference.engine, in_.text, settings, progress);
+    for (size_t i = 0; i < results.size(); ++i) candidates[i]->fidelity = results[i];
   }
-
-  FidelityModel open(const Candidate& c) const { return {Engine::open(c.path, engine_options()), model_key(c)}; }
 
   const ScoringInputs& in_;
   ReferenceSettings reference_;
