@@ -19,9 +19,8 @@ namespace fs = std::filesystem;
 class TextGroupsTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() /
-              fmt::format("thimble-groups-{}-{}", ::getpid(),
-                          testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = fs::temp_directory_path() / fmt::format("thimble-groups-{}-{}", ::getpid(),
+                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::create_directories(folder_);
     for (uint64_t seed = 1; seed <= 4; ++seed) models_.push_back({write_model(seed), fmt::format("model-{}", seed)});
     for (int i = 0; i < 220; ++i) text_ += static_cast<char>('a' + i % 26);
@@ -80,8 +79,8 @@ TEST_F(TextGroupsTest, AModelsResultDoesNotDependOnItsCompany) {
 TEST_F(TextGroupsTest, WithoutAReferenceThereIsPerplexity) {
   std::vector<double> alone;
   for (const TextModel& m : models_) {
-    alone.push_back(measure_fidelity(Engine::open(m.path, engine_), nullptr, text_, 96, ops::KvType::f16)
-                        .perplexity.perplexity);
+    alone.push_back(
+        measure_fidelity(Engine::open(m.path, engine_), nullptr, text_, 96, ops::KvType::f16).perplexity.perplexity);
   }
   EXPECT_EQ(divergences(nullptr, uint64_t{1} << 30), alone);
 }

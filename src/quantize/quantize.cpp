@@ -1,16 +1,16 @@
-// From a float GGUF and a recipe to a quantized GGUF: the plan (types, sizes, metadata) and its execution.
+// From a float GGUF and recipes to quantized GGUFs: the execution of plans (quantize_plan.h).
 #include "quantize/quantize.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/work_share.h"
 #include "format/gguf_summary.h"
 #include "format/gguf_writer.h"
 #include "quantize/awq.h"
 #include "quantize/convert_rows.h"
-#include "quantize/outlier_branch.h"
+#include "quantize/quantize_plan.h"
 #include "quantize/resumable_quantize.h"
 #include "quantize/smooth.h"
 #include "quantize/tensor_rounder.h"
@@ -18,101 +18,6 @@
 namespace thimble {
 
 namespace {
-
-constexpr uint32_t kGgmlQuantizationVersion = 2;  // GGML_QNT_VERSION: the block layouts of llama.cpp since 2023
-
-constexpr uint32_t kThimbleKeysVersion = 1;  // of the keys thimble.*, docs/FORMAT.md
-
-void refuse_quantized(const GgufFile& input) {
-  for (const GgufTensor& tensor : input.tensors()) {
-    const TypeTraits& type = traits(tensor.view.type);
-    if (type.is_quantized) {
-      fail(ErrorCode::invalid_argument,
-           "{}: tensor {}: found type {}, expected f32, f16 or bf16: the file is already quantized and rounding twice "
-           "costs quality; quantize the float model instead",
-           input.source(), tensor.name, type.name);
-    }
-  }
-}
-
-std::vector<TypeChoice> choose(const GgufFile& input, const Recipe& recipe, bool has_importance) {
-  std::vector<TensorShape> shapes;
-  shapes.reserve(input.tensors().size());
-  for (const GgufTensor& tensor : input.tensors()) {
-    shapes.push_back({tensor.name, tensor.view.ne, tensor.n_dims, tensor.view.type});
-  }
-  return choose_types(recipe, read_model_config(input), shapes, has_importance);
-}
-
-// Integer and f64 tensors can be kept, not converted.
-void check_conversion(const GgufFile& input, const GgufTensor& tensor, const TypeChoice& choice) {
-  const TypeTraits& from = traits(tensor.view.type);
-  if (choice.type != from.type && from.decode == nullptr) {
-    fail(ErrorCode::unsupported, "{}: tensor {}: found type {}, expected f32, f16 or bf16", input.source(), tensor.name,
-         from.name);
-  }
-}
-
-void set_metadata(const GgufFile& input, const Recipe& recipe, GgufMetadata* metadata) {
-  for (const GgufKeyValue& value : input.metadata()) metadata->set(value);
-  metadata->set_uint32("general.quantization_version", kGgmlQuantizationVersion);
-  metadata->set_uint32("general.file_type", file_type_id(recipe.scheme));
-  metadata->set_uint32("thimble.version", kThimbleKeysVersion);
-  metadata->set_string("thimble.scheme", recipe.scheme);
-  if (!recipe.rules.empty()) metadata->set_string("thimble.recipe", recipe.name);
-  if (recipe.fold != FoldMethod::none) metadata->set_string("thimble.fold", fold_method_name(recipe.fold));
-  if (recipe.rounding.method == RoundingMethod::search && recipe.rounding_rules.empty()) return;
-  metadata->set_string("thimble.rounding", rounding_method_name(recipe.rounding.method));
-}
-
-// What a reader of the file must know (docs/FORMAT.md).
-void set_features(std::span<const TypeChoice> choices, GgufMetadata* metadata) {
-  const auto any = [&](auto&& test) { return std::any_of(choices.begin(), choices.end(), test); };
-  std::vector<std::string> features;
-  if (any([](const TypeChoice& c) { return traits(c.type).is_own(); })) features.emplace_back("group_types");
-  if (any([](const TypeChoice& c) { return c.outliers > 0; })) features.emplace_back("outlier_branch");
-  if (!features.empty()) metadata->set_strings("thimble.features", features);
-}
-
-void add_tensor(const GgufTensorPlan& tensor, TensorType from, const std::string& reason, GgufTotals* totals,
-                QuantizePlan* plan) {
-  const uint64_t bytes = gguf_tensor_bytes(tensor);
-  totals->add(tensor.name, static_cast<uint64_t>(tensor.ne[0] * tensor.ne[1] * tensor.ne[2] * tensor.ne[3]), bytes);
-  plan->tensors.push_back(tensor);
-  plan->result.tensors.push_back({tensor.name, tensor.ne, from, tensor.type, bytes, reason});
-}
-
-void add_branches(const GgufFile& input, std::span<const TypeChoice> choices, GgufTotals* totals, QuantizePlan* plan) {
-  for (size_t i = 0; i < choices.size(); ++i) {
-    const GgufTensor& tensor = input.tensors()[i];
-    plan->outliers.push_back(choices[i].outliers);
-    plan->branch_at.push_back(plan->tensors.size());
-    if (choices[i].outliers == 0) continue;
-    for (const GgufTensorPlan& part : outlier_tensors(tensor.name, choices[i].outliers, tensor.view.ne[1])) {
-      add_tensor(part, tensor.view.type, "outlier branch", totals, plan);
-    }
-  }
-}
-
-QuantizePlan make_plan(const GgufFile& input, const Recipe& recipe, bool has_importance) {
-  refuse_quantized(input);
-  const std::vector<TypeChoice> choices = choose(input, recipe, has_importance);
-  QuantizePlan plan;
-  GgufTotals totals;
-  set_metadata(input, recipe, &plan.metadata);
-  set_features(choices, &plan.metadata);
-  for (size_t i = 0; i < choices.size(); ++i) {
-    const GgufTensor& tensor = input.tensors()[i];
-    check_conversion(input, tensor, choices[i]);
-    const GgufTensorPlan written = {std::string(tensor.name), choices[i].type, tensor.n_dims, tensor.view.ne};
-    add_tensor(written, tensor.view.type, choices[i].reason, &totals, &plan);
-  }
-  add_branches(input, choices, &totals, &plan);
-  plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
-  plan.result.bits_per_weight = totals.bits_per_weight();
-  plan.result.body_bits_per_weight = totals.body_bits_per_weight();
-  return plan;
-}
 
 // The input stays mapped while the output is written: replacing it would lose the only float copy.
 void refuse_overwriting(const GgufFile& input, const std::string& output_path) {
@@ -138,14 +43,6 @@ void say_choices(const QuantizeResult& result, const Recipe& recipe, const Task&
              recipe.name, n_fallbacks, result.tensors.size(), first->name, traits(first->to).name, first->reason);
   }
 }
-
-}  // namespace
-
-QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool has_importance) {
-  return make_plan(input, recipe, has_importance).result;
-}
-
-namespace {
 
 // Rows one by one: for files that need neither second moments nor folds. Too quick to be worth resuming.
 void write_rows(const GgufFile& input, const std::string& output_path, const QuantizePlan& plan,
@@ -183,7 +80,7 @@ FoldPlan fold_plan(const GgufFile& input, const Recipe& recipe, const QuantizeIn
     fail(ErrorCode::invalid_argument, "recipe {}: fold {} needs a calibration of {}, found none", recipe.name,
          fold_method_name(recipe.fold), input.source());
   }
-  const std::vector<TypeChoice> choices = choose(input, recipe, true);
+  const std::vector<TypeChoice> choices = types_of(input, recipe, true);
   const FoldSearch found = recipe.fold == FoldMethod::awq
                                ? search_awq(input, *inputs.calibration, choices, {}, backend, task)
                                : search_smooth(input, *inputs.calibration, choices, {}, backend, task);
@@ -224,32 +121,112 @@ void say_roundings(const QuantizeResult& result, const Recipe& recipe, const Tas
   }
 }
 
+// Everything about a job that is known before the first weight is read.
+QuantizePlan plan_job(const GgufFile& input, const QuantizeJob& job, const QuantizeInputs& inputs, const Task& task) {
+  require_statistics(input, job.recipe, inputs);
+  QuantizePlan plan = make_plan(input, job.recipe, inputs.calibration != nullptr || !inputs.importance.empty());
+  if (inputs.calibration != nullptr) plan.metadata.set_string("thimble.calibration", inputs.calibration->info().data);
+  plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
+  refuse_overwriting(input, job.output_path);
+  say_choices(plan.result, job.recipe, task);
+  return plan;
+}
+
+bool any_whole(const GgufFile& input, const Recipe& recipe, const QuantizePlan& plan, const TensorRounder& rounder) {
+  for (size_t i = 0; i < input.tensors().size(); ++i) {
+    if (plan.outliers[i] > 0 || rounder.needs_whole(recipe, input.tensors()[i], plan.tensors[i].type)) return true;
+  }
+  return false;
+}
+
+class QuantizeRun {
+ public:
+  QuantizeRun(const GgufFile& input, std::span<const QuantizeJob> jobs, const QuantizeInputs& inputs, ThreadPool& pool,
+              const Task& task, const JobFinished& finished)
+      : input_(input),
+        jobs_(jobs),
+        inputs_(inputs),
+        pool_(pool),
+        task_(task),
+        finished_(finished),
+        backend_(ops::make_backend(pool, kernels::best_isa(host_cpu()))) {
+    for (const QuantizeJob& job : jobs) plans_.push_back(plan_job(input, job, inputs, task));
+  }
+
+  std::vector<QuantizeResult> run() {
+    WorkShare work(task_, static_cast<double>(jobs_.size()));
+    const std::vector<size_t> unfolded = without_folds();
+    for (size_t j = 0; j < jobs_.size(); ++j) {
+      const bool folds = std::find(unfolded.begin(), unfolded.end(), j) == unfolded.end();
+      if (!folds) continue;
+      const Task part = work.part(1, "");
+      write(std::span(&j, 1), fold_plan(input_, jobs_[j].recipe, inputs_, backend_, part), part);
+    }
+    write(unfolded, {}, work.part(static_cast<double>(unfolded.size()), ""));
+    std::vector<QuantizeResult> out;
+    for (size_t j = 0; j < jobs_.size(); ++j) {
+      say_roundings(plans_[j].result, jobs_[j].recipe, task_);
+      out.push_back(std::move(plans_[j].result));
+    }
+    return out;
+  }
+
+ private:
+  std::vector<size_t> without_folds() const {
+    std::vector<size_t> out;
+    for (size_t j = 0; j < jobs_.size(); ++j) {
+      if (inputs_.folds.empty() && jobs_[j].recipe.fold == FoldMethod::none) out.push_back(j);
+    }
+    return out;
+  }
+
+  // Files of the same folds.
+  void write(std::span<const size_t> numbers, const FoldPlan& folds, const Task& task) {
+    TensorRounder rounder(input_, inputs_, folds, backend_, task);
+    WorkShare work(task, static_cast<double>(numbers.size()));
+    std::vector<size_t> together;
+    std::vector<ResumableJob> resumable;
+    for (const size_t j : numbers) {
+      const QuantizeJob& job = jobs_[j];
+      if (any_whole(input_, job.recipe, plans_[j], rounder)) {
+        together.push_back(j);
+        resumable.push_back({&input_, &job.recipe, &inputs_, &folds, job.output_path, &plans_[j]});
+      } else {
+        write_rows(input_, job.output_path, plans_[j], rounder, pool_, work.part(1, ""));
+        tell(j);
+      }
+    }
+    write_resumable(resumable, rounder, pool_, work.part(static_cast<double>(together.size()), ""),
+                    [&](size_t i) { tell(together[i]); });
+  }
+
+  void tell(size_t job) const {
+    if (finished_) finished_(job);
+  }
+
+  const GgufFile& input_;
+  std::span<const QuantizeJob> jobs_;
+  const QuantizeInputs& inputs_;
+  ThreadPool& pool_;
+  const Task& task_;
+  const JobFinished& finished_;
+  ops::Backend backend_;
+  std::vector<QuantizePlan> plans_;  // of the jobs
+};
+
 }  // namespace
+
+std::vector<QuantizeResult> quantize_all(const GgufFile& input, std::span<const QuantizeJob> jobs,
+                                         const QuantizeInputs& inputs, ThreadPool& pool, const Task& task,
+                                         const JobFinished& finished) {
+  if (inputs.calibration != nullptr) inputs.calibration->require_model(input);
+  return QuantizeRun(input, jobs, inputs, pool, task, finished).run();
+}
 
 QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
                         const QuantizeInputs& inputs, ThreadPool& pool, const Task& task) {
-  if (inputs.calibration != nullptr) inputs.calibration->require_model(input);
-  require_statistics(input, recipe, inputs);
-  const bool has_importance = inputs.calibration != nullptr || !inputs.importance.empty();
-  QuantizePlan plan = make_plan(input, recipe, has_importance);
-  if (inputs.calibration != nullptr) plan.metadata.set_string("thimble.calibration", inputs.calibration->info().data);
-  plan.result.file_bytes = gguf_file_bytes(plan.metadata, plan.tensors);
-  refuse_overwriting(input, output_path);
-  say_choices(plan.result, recipe, task);
-  const ops::Backend backend = ops::make_backend(pool, kernels::best_isa(host_cpu()));
-  const FoldPlan folds = fold_plan(input, recipe, inputs, backend, task);
-  TensorRounder rounder(input, recipe, inputs, folds, backend, task);
-  bool whole = false;
-  for (size_t i = 0; i < input.tensors().size(); ++i) {
-    whole |= plan.outliers[i] > 0 || rounder.needs_whole(input.tensors()[i], plan.tensors[i].type);
-  }
-  if (whole) {
-    write_resumable({&input, &recipe, &inputs, &folds}, output_path, plan, rounder, pool, task);
-  } else {
-    write_rows(input, output_path, plan, rounder, pool, task);
-  }
-  say_roundings(plan.result, recipe, task);
-  return std::move(plan.result);
+  const QuantizeJob job = {output_path, recipe};
+  return std::move(quantize_all(input, std::span(&job, 1), inputs, pool, task).front());
 }
 
 BitsPerWeight bits_per_weight(const GgufFile& file) noexcept {

@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,6 +62,22 @@ QuantizeResult plan_quantize(const GgufFile& input, const Recipe& recipe, bool h
 /// io; resource_exhausted; cancelled. The output is old or new, never torn.
 QuantizeResult quantize(const GgufFile& input, const std::string& output_path, const Recipe& recipe,
                         const QuantizeInputs& inputs, ThreadPool& pool, const Task& task = {});
+
+/// One of several files to be made from one input.
+struct QuantizeJob {
+  std::string output_path;
+  Recipe recipe;
+};
+
+/// Hears the number of a job whose file is there.
+using JobFinished = std::function<void(size_t job)>;
+
+/// quantize() of every job, with the same bytes and the same ways of resuming. Second moments, and their factors, which
+/// take most of the time where a model is wide, are read and computed once for all recipes that do not fold; these
+/// files are in the making at the same time. Errors: as quantize(); files of which `finished` has heard stay.
+std::vector<QuantizeResult> quantize_all(const GgufFile& input, std::span<const QuantizeJob> jobs,
+                                         const QuantizeInputs& inputs, ThreadPool& pool, const Task& task = {},
+                                         const JobFinished& finished = {});
 
 /// Bits per weight of an existing file: all tensors, and without embedding and head.
 struct BitsPerWeight {

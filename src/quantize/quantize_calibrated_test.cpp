@@ -194,6 +194,48 @@ TEST_F(CalibratedQuantize, AnInterruptedRunGoesOnAndEndsInTheSameFile) {
   EXPECT_EQ(resumed, 1u) << "took pieces that were rounded with other statistics";
 }
 
+TEST_F(CalibratedQuantize, FilesMadeTogetherAreThoseMadeAlone) {
+  const GgufFile input = GgufFile::open(file("in.gguf"));
+  const Calibration known = calibration();
+  QuantizeInputs inputs;
+  inputs.calibration = &known;
+  std::vector<QuantizeJob> jobs;
+  const auto add = [&](const std::string& text) {
+    jobs.push_back({file(fmt::format("together-{}.gguf", jobs.size())), parse_recipe(text, "a job")});
+  };
+  add("scheme = 'q4_k_s'\nmethod = 'best'\n");
+  add("scheme = 'q4_0'\nmethod = 'gptq'\ndamp = 0.05\n");
+  add("scheme = 'i4_g128'\nmethod = 'best'\noutliers = 2\n");  // its second moments are its own
+  add("scheme = 'q8_0'\nmethod = 'search'\n");                 // row by row
+  add("scheme = 'q4_k_s'\nmethod = 'search'\nfold = 'awq'\n");
+  add("scheme = 'iq4_xs'\nmethod = 'gptq_cd'\n");
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    quantize(input, file(fmt::format("alone-{}.gguf", j)), jobs[j].recipe, inputs, pool_);
+  }
+  CancelToken cancel;
+  Task task;
+  task.cancel = &cancel;
+  uint64_t shown = 0;
+  task.progress = [&](uint64_t done, uint64_t total, std::string_view tensor) {
+    EXPECT_LE(done, total);
+    shown = std::max(shown, done);
+    if (tensor == "blk.0.ffn_down.weight" && done > total * 8 / 10) cancel.cancel();
+  };
+  std::vector<size_t> finished;
+  const JobFinished hear = [&](size_t job) { finished.push_back(job); };
+  EXPECT_THROW(quantize_all(input, jobs, inputs, pool_, task, hear), Error);
+  const std::vector<size_t> first = {4, 3};  // folds, then rows, then those that share
+  EXPECT_EQ(finished, first);
+  const std::vector<QuantizedTensor> alone = quantize(input, file("again.gguf"), jobs[0].recipe, inputs, pool_).tensors;
+  const std::vector<QuantizeResult> results = quantize_all(input, jobs, inputs, pool_, {}, hear);
+  const std::vector<size_t> all = {4, 3, 4, 3, 0, 1, 2, 5};
+  EXPECT_EQ(finished, all);
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    EXPECT_EQ(read_file(jobs[j].output_path, 1 << 24), read_file(file(fmt::format("alone-{}.gguf", j)), 1 << 24)) << j;
+  }
+  for (size_t t = 0; t < alone.size(); ++t) EXPECT_EQ(results[0].tensors[t].loss.heldout, alone[t].loss.heldout);
+}
+
 TEST_F(CalibratedQuantize, AFoldedModelComputesTheSameAndIsRoundedInItsOwnCoordinates) {
   const GgufFile input = GgufFile::open(file("in.gguf"));
   Recipe kept = recipe_from_scheme("f16");

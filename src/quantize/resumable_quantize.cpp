@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <deque>
 #include <numeric>
 #include <unordered_map>
 
@@ -98,7 +99,7 @@ std::vector<size_t> work_order(const ResumableJob& job) {
 // Rounded row by row, or as a whole where that is needed.
 Rounded round_tensor(const ResumableJob& job, const GgufTensor& tensor, TensorType type, TensorRounder& rounder,
                      RowConverter& converter) {
-  if (rounder.needs_whole(tensor, type)) return rounder.round(tensor, type);
+  if (rounder.needs_whole(*job.recipe, tensor, type)) return rounder.round(*job.recipe, tensor, type);
   Rounded out;
   // The embedding multiplies nothing, so there is nothing that a method could have known of it.
   const bool wanted = rounding_of(*job.recipe, tensor.name).method != RoundingMethod::search;
@@ -118,62 +119,103 @@ bool is_interruption(ErrorCode code) noexcept {
   return code == ErrorCode::cancelled || code == ErrorCode::io || code == ErrorCode::resource_exhausted;
 }
 
+// One file in the making.
+class ResumableRun {
+ public:
+  explicit ResumableRun(const ResumableJob& job)
+      : job_(job),
+        header_(gguf_header(job.plan->metadata, job.plan->tensors)),
+        file_(job.output_path, lay_out(), run_key(job, header_)) {
+    file_.write("header", 0, header_, "{}");
+  }
+
+  // Tensor i of the input, unless an earlier run has finished it.
+  void write(size_t i, TensorRounder& rounder, RowConverter& converter) {
+    QuantizedTensor& report = job_.plan->result.tensors[i];
+    if (const auto note = file_.finished(report.name)) {
+      take_note(*note, &report);
+      ++n_resumed_;
+      return;
+    }
+    try {
+      const std::string note = note_of(round_and_write(i, rounder, converter)).dump();
+      take_note(note, &report);
+    } catch (const Error& e) {
+      if (!is_interruption(e.code())) file_.discard();
+      throw;
+    }
+  }
+
+  void commit(const Task& task) {
+    if (n_resumed_ > 0) {
+      task.say(LogLevel::info, "{}: {} of {} tensors were finished by an earlier run", job_.output_path, n_resumed_,
+               job_.input->tensors().size());
+    }
+    file_.commit();
+  }
+
+ private:
+  // Where tensors go; returns where the file ends.
+  uint64_t lay_out() {
+    uint64_t end = header_.size();
+    for (const GgufTensorPlan& tensor : job_.plan->tensors) {
+      offsets_.push_back(end);
+      end += (gguf_tensor_bytes(tensor) + kGgufDefaultAlignment - 1) / kGgufDefaultAlignment * kGgufDefaultAlignment;
+    }
+    return end;
+  }
+
+  Rounded round_and_write(size_t i, TensorRounder& rounder, RowConverter& converter) {
+    const QuantizePlan& plan = *job_.plan;
+    const GgufTensor& tensor = job_.input->tensors()[i];
+    Rounded rounded;
+    if (plan.outliers[i] > 0) {
+      OutlierBranch branch;
+      rounded = rounder.round_with_branch(*job_.recipe, tensor, plan.tensors[i].type, plan.outliers[i], &branch);
+      // Before the matrix itself, whose note says that the branch is there too.
+      const size_t at = plan.branch_at[i];
+      file_.write(plan.tensors[at].name, offsets_[at], std::as_bytes(std::span(branch.index)), "{}");
+      file_.write(plan.tensors[at + 1].name, offsets_[at + 1], std::as_bytes(std::span(branch.values)), "{}");
+    } else {
+      rounded = round_tensor(job_, tensor, plan.tensors[i].type, rounder, converter);
+    }
+    file_.write(plan.tensors[i].name, offsets_[i], rounded.bytes, note_of(rounded).dump());
+    return rounded;
+  }
+
+  const ResumableJob& job_;
+  std::vector<std::byte> header_;
+  std::vector<uint64_t> offsets_;  // of the plan's tensors
+  ResumableFile file_;
+  size_t n_resumed_ = 0;
+};
+
 }  // namespace
 
-void write_resumable(const ResumableJob& job, const std::string& output_path, QuantizePlan& plan,
-                     TensorRounder& rounder, ThreadPool& pool, const Task& task) {
-  const std::vector<std::byte> header = gguf_header(plan.metadata, plan.tensors);
-  std::vector<uint64_t> offsets;
-  uint64_t end = header.size();
-  uint64_t total = 0;
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    offsets.push_back(end);
-    end += (gguf_tensor_bytes(plan.tensors[i]) + kGgufDefaultAlignment - 1) / kGgufDefaultAlignment *
-           kGgufDefaultAlignment;
-  }
-  for (const GgufTensor& tensor : job.input->tensors()) total += static_cast<uint64_t>(tensor.view.n_elements());
-  ResumableFile file(output_path, end, run_key(job, header));
+void write_resumable(std::span<const ResumableJob> jobs, TensorRounder& rounder, ThreadPool& pool, const Task& task,
+                     const JobFinished& finished) {
+  if (jobs.empty()) return;
+  const GgufFile& input = *jobs.front().input;
+  std::deque<ResumableRun> runs;  // never moves
+  for (const ResumableJob& job : jobs) runs.emplace_back(job);
+  uint64_t total = 0, done = 0;
+  for (const GgufTensor& tensor : input.tensors())
+    total += jobs.size() * static_cast<uint64_t>(tensor.view.n_elements());
   RowConverter converter(pool, task);
-  uint64_t done = 0;
-  size_t n_resumed = 0;
-  try {
-    file.write("header", 0, header, "{}");
-    for (const size_t i : work_order(job)) {
-      const GgufTensor& tensor = job.input->tensors()[i];
-      QuantizedTensor& report = plan.result.tensors[i];
+  for (const size_t i : work_order(jobs.front())) {
+    const GgufTensor& tensor = input.tensors()[i];
+    for (size_t j = 0; j < jobs.size(); ++j) {
       task.report(done, total, tensor.name);
-      task.check(output_path);
+      task.check(jobs[j].output_path);
+      runs[j].write(i, rounder, converter);
       done += static_cast<uint64_t>(tensor.view.n_elements());
-      if (const auto note = file.finished(report.name)) {
-        take_note(*note, &report);
-        ++n_resumed;
-        continue;
-      }
-      Rounded rounded;
-      if (plan.outliers[i] > 0) {
-        OutlierBranch branch;
-        rounded = rounder.round_with_branch(tensor, plan.tensors[i].type, plan.outliers[i], &branch);
-        // Before the matrix itself, whose note says that the branch is there too.
-        const size_t at = plan.branch_at[i];
-        file.write(plan.tensors[at].name, offsets[at], std::as_bytes(std::span(branch.index)), "{}");
-        file.write(plan.tensors[at + 1].name, offsets[at + 1], std::as_bytes(std::span(branch.values)), "{}");
-      } else {
-        rounded = round_tensor(job, tensor, plan.tensors[i].type, rounder, converter);
-      }
-      const std::string note = note_of(rounded).dump();
-      file.write(report.name, offsets[i], rounded.bytes, note);
-      take_note(note, &report);
-      job.input->release(tensor.view.data);
     }
-  } catch (const Error& e) {
-    if (!is_interruption(e.code())) file.discard();
-    throw;
+    input.release(tensor.view.data);
   }
-  if (n_resumed > 0) {
-    task.say(LogLevel::info, "{}: {} of {} tensors were finished by an earlier run", output_path, n_resumed,
-             job.input->tensors().size());
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    runs[j].commit(task);
+    finished(j);
   }
-  file.commit();
 }
 
 }  // namespace thimble

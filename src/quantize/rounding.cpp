@@ -164,17 +164,18 @@ Rounder::Rounder(const ops::Backend& backend, const RoundingSettings& settings)
 }
 
 const FeedbackFactor* Rounder::factor(const RoundingInput& input, double damp) {
-  if (input.input_name.empty() || cached_input_ != input.input_name || cached_moment_ != input.second_moment) {
+  std::vector<Cached>& factors = input.input_name.empty() ? own_factors_ : factors_;
+  if (!input.input_name.empty() && (cached_input_ != input.input_name || cached_moment_ != input.second_moment)) {
     factors_.clear();
     cached_input_ = input.input_name;
     cached_moment_ = input.second_moment;
   }
-  for (const Cached& cached : factors_) {
+  for (const Cached& cached : factors) {
     if (cached.asked == damp) return cached.factor ? &*cached.factor : nullptr;
   }
   const SecondMoment& h = *input.second_moment;
-  factors_.push_back({damp, factor_second_moment(h.values.data(), h.n_in, damp, backend_)});
-  return factors_.back().factor ? &*factors_.back().factor : nullptr;
+  factors.push_back({damp, factor_second_moment(h.values.data(), h.n_in, damp, backend_)});
+  return factors.back().factor ? &*factors.back().factor : nullptr;
 }
 
 double Rounder::choose_damp(const RoundingInput& input, const RoundingSettings& settings, const Task& task) {
@@ -261,7 +262,10 @@ Rounded Rounder::round(const RoundingInput& input, const RoundingSettings& setti
   check_input(input);
   if (find_grid(input.type) == nullptr) return encode_plain(backend_, input);
   if (settings.method != RoundingMethod::search && input.second_moment != nullptr) {
-    return round_second_order(input, settings, task);
+    own_factors_.clear();
+    Rounded out = round_second_order(input, settings, task);
+    own_factors_.clear();
+    return out;
   }
   Candidate search{RoundingMethod::search, {}, {}};
   Sums outputs;

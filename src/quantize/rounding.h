@@ -84,13 +84,14 @@ class Rounder {
 
   ops::Backend backend_;
   RoundingSettings settings_;
-  std::string cached_input_;
-  const SecondMoment* cached_moment_ = nullptr;
   struct Cached {
     double asked;  // damping asked for
     std::optional<FeedbackFactor> factor;
   };
-  std::vector<Cached> factors_;
+  std::string cached_input_;
+  const SecondMoment* cached_moment_ = nullptr;
+  std::vector<Cached> factors_;      // of the cached input
+  std::vector<Cached> own_factors_;  // of an input without a name, while its matrix is rounded
 };
 
 }  // namespace thimble

@@ -10,24 +10,18 @@
 
 namespace thimble {
 
-TensorRounder::TensorRounder(const GgufFile& input, const Recipe& recipe, const QuantizeInputs& inputs,
-                             const FoldPlan& folds, const ops::Backend& backend, const Task& task)
-    : input_(&input),
-      recipe_(&recipe),
-      inputs_(&inputs),
-      folds_(&folds),
-      backend_(backend),
-      task_(task),
-      rounder_(backend, recipe.rounding) {
+TensorRounder::TensorRounder(const GgufFile& input, const QuantizeInputs& inputs, const FoldPlan& folds,
+                             const ops::Backend& backend, const Task& task)
+    : input_(&input), inputs_(&inputs), folds_(&folds), backend_(backend), task_(task), rounder_(backend, {}) {
   task_.progress = {};  // pieces of a tensor are no progress of the file
 }
 
-bool TensorRounder::needs_whole(const GgufTensor& tensor, TensorType type) const {
+bool TensorRounder::needs_whole(const Recipe& recipe, const GgufTensor& tensor, TensorType type) const {
   if (find_scales(*folds_, tensor.name) != nullptr) return true;
   if (find_grid(type) == nullptr || inputs_->calibration == nullptr) return false;
   if (tensor.view.ne[2] * tensor.view.ne[3] != 1) return false;  // stacked experts have inputs of their own
   if (inputs_->calibration->input_of(tensor.name).empty()) return false;
-  return rounding_of(*recipe_, tensor.name).method != RoundingMethod::search;
+  return rounding_of(recipe, tensor.name).method != RoundingMethod::search;
 }
 
 std::span<const float> TensorRounder::importance(const GgufTensor& tensor) const {
@@ -90,7 +84,8 @@ void TensorRounder::load_statistics(const GgufTensor& tensor, const TensorScales
 }
 
 // Loads, folds, and says how to round.
-RoundingSettings TensorRounder::prepare(const GgufTensor& tensor, TensorType type, RoundingInput* rounding_input) {
+RoundingSettings TensorRounder::prepare(const Recipe& recipe, const GgufTensor& tensor, TensorType type,
+                                        RoundingInput* rounding_input) {
   RoundingInput& job = *rounding_input;
   load(tensor, type);
   const TensorScales* const scales = find_scales(*folds_, tensor.name);
@@ -102,7 +97,7 @@ RoundingSettings TensorRounder::prepare(const GgufTensor& tensor, TensorType typ
   job.n_out = tensor.view.n_rows();
   job.n_in = tensor.view.ne[0];
   job.type = type;
-  RoundingSettings settings = rounding_of(*recipe_, tensor.name);
+  RoundingSettings settings = rounding_of(recipe, tensor.name);
   if (find_grid(type) != nullptr) {
     load_statistics(tensor, scales);
     job.importance = importance_;
@@ -118,15 +113,16 @@ RoundingSettings TensorRounder::prepare(const GgufTensor& tensor, TensorType typ
   return settings;
 }
 
-Rounded TensorRounder::round(const GgufTensor& tensor, TensorType type) {
+Rounded TensorRounder::round(const Recipe& recipe, const GgufTensor& tensor, TensorType type) {
   RoundingInput job;
-  const RoundingSettings settings = prepare(tensor, type, &job);
+  const RoundingSettings settings = prepare(recipe, tensor, type, &job);
   return rounder_.round(job, settings, task_);
 }
 
-Rounded TensorRounder::round_with_branch(const GgufTensor& tensor, TensorType type, int64_t k, OutlierBranch* branch) {
+Rounded TensorRounder::round_with_branch(const Recipe& recipe, const GgufTensor& tensor, TensorType type, int64_t k,
+                                         OutlierBranch* branch) {
   RoundingInput job;
-  const RoundingSettings settings = prepare(tensor, type, &job);
+  const RoundingSettings settings = prepare(recipe, tensor, type, &job);
   Rounded rounded;
   const auto round = [&](const float* weights, std::span<const float> importance, std::span<const int32_t> cleared) {
     RoundingInput part = job;

@@ -125,7 +125,7 @@ class Squeeze {
       const std::string path = (fs::path(work_) / "calib.thimble").string();
       const CalibrationSamples samples = squeeze_samples(options_, *float_, calibration_sources_, task_);
       const std::string key = calibration_run_key(result_.baseline.hash, samples, result_.version);
-      if (!is_finished(key, path)) {
+      if (!finished(key, path)) {
         CalibrationSettings settings;
         settings.data = samples.description;
         calibrate(*float_, samples.sequences, settings, path, pool_, progress);
@@ -148,19 +148,25 @@ class Squeeze {
     const TensorType type = float_type_of(options_.model);
     const std::string key =
         fmt::format("convert/{}/{}/{}", folder_fingerprint(options_.model), traits(type).name, result_.version);
-    if (is_finished(key, path)) return path;
+    if (finished(key, path)) return path;
     convert_hf(options_.model, path, type, progress);
     remember(key, file_hash(path));
     return path;
   }
 
-  bool is_finished(const std::string& key, const std::string& path) const {
-    const std::optional<std::string> hash = journal_->find(key);
-    if (!hash) return false;
-    const bool intact = fs::is_regular_file(path) && Json(file_hash(path)).dump() == *hash;
-    if (intact) task_.say(LogLevel::info, "{}: taken from an earlier run", path);
-    if (!intact) task_.say(LogLevel::warning, "{}: missing or changed since an earlier run, made again", path);
-    return intact;
+  // Hash of a file that an earlier run has made and that is still the same.
+  std::optional<std::string> finished(const std::string& key, const std::string& path) const {
+    const std::optional<std::string> known = journal_->find(key);
+    if (!known) return std::nullopt;
+    if (fs::is_regular_file(path)) {
+      std::string hash = file_hash(path);
+      if (Json(hash).dump() == *known) {
+        task_.say(LogLevel::info, "{}: taken from an earlier run", path);
+        return hash;
+      }
+    }
+    task_.say(LogLevel::warning, "{}: missing or changed since an earlier run, made again", path);
+    return std::nullopt;
   }
 
   void remember(const std::string& key, const std::string& hash) {
@@ -212,24 +218,34 @@ class Squeeze {
   }
 
   void quantize_candidates() {
-    const std::vector<Candidate*> todo = fitting();
     QuantizeInputs inputs;
     if (calibration_) inputs.calibration = &*calibration_;
-    for (Candidate* candidate : todo) {
-      Candidate& c = *candidate;
-      const Task progress =
-          work_share_.part(kQuantizeWork / static_cast<double>(todo.size()), "quantize " + c.recipe.name);
-      task_.check("squeeze");
-      c.path = (fs::path(work_) / (file_stem(c.recipe.name) + ".gguf")).string();
-      const Json parts = {result_.baseline.hash, recipe_identity(c.recipe), calibration_hash_, result_.version};
-      const std::string key = fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
-      if (!is_finished(key, c.path)) {
-        quantize(*float_, c.path, c.recipe, inputs, pool_, progress);
+    std::vector<QuantizeJob> jobs;
+    std::vector<Candidate*> made;  // by the jobs
+    for (Candidate* c : fitting()) {
+      c->path = (fs::path(work_) / (file_stem(c->recipe.name) + ".gguf")).string();
+      if (const std::optional<std::string> hash = finished(quantize_key(*c), c->path)) {
+        take_file(c, *hash);
+      } else {
+        jobs.push_back({c->path, c->recipe});
+        made.push_back(c);
       }
-      c.hash = file_hash(c.path);
-      remember(key, c.hash);
-      c.file_bytes = fs::file_size(c.path);
     }
+    const Task progress = work_share_.part(kQuantizeWork, "quantize");
+    quantize_all(*float_, jobs, inputs, pool_, progress, [&](size_t j) {
+      take_file(made[j], file_hash(made[j]->path));
+      remember(quantize_key(*made[j]), made[j]->hash);
+    });
+  }
+
+  std::string quantize_key(const Candidate& c) const {
+    const Json parts = {result_.baseline.hash, recipe_identity(c.recipe), calibration_hash_, result_.version};
+    return fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
+  }
+
+  static void take_file(Candidate* c, const std::string& hash) {
+    c->hash = hash;
+    c->file_bytes = fs::file_size(c->path);
   }
 
   ScoringInputs scoring_inputs() {
