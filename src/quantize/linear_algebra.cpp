@@ -70,7 +70,7 @@ void subtract_products(const kernels::VectorKernels& vector, double* a, double* 
   for (int64_t i = begin; i < end; ++i) {
     for (int64_t j = first; j < std::min(last, i + 1); ++j) {
       const double* const lanes = sums[i - begin][j - first];
-      a[i * n + j] -= (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+      a[i * n + j] -= total(load(lanes));
     }
   }
 }
