@@ -1,6 +1,7 @@
 // Encoders on inputs that a model file can contain and a search does not like: zeros, one huge element, constant rows,
 // denormals, NaN, infinity, odd importance. Buffers are exactly as large as needed, so that the sanitizers see every
 // stray access.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -228,6 +229,28 @@ TEST(EncodeEdge, ImportanceLowersTheWeightedError) {
   for (const TypeTraits& type : all_types()) {
     if (!type.is_quantized || type.type == TensorType::q8_0) continue;  // Q8_0 does not use importance
     EXPECT_LT(weighted_error(encode_decode(type, x, importance)), weighted_error(encode_decode(type, x))) << type.name;
+  }
+}
+
+// Massive activations make one input matter more than all its neighbours together. It must come out right, and they
+// must not be lost: where a block has one scale and one offset, these do both; superblocks whose sub-blocks share units
+// give up more of the neighbours, as the importance asks.
+TEST(EncodeEdge, OneOverwhelmingImportanceSpoilsNoBlock) {
+  const std::vector<float> x = filled(noise);
+  for (const float weight : {1e3f, 1e4f, 1e6f, 1e9f, 1e15f}) {
+    for (const size_t heavy : {size_t{0}, size_t{77}, size_t{300}}) {
+      std::vector<float> importance(x.size(), 1.0f);
+      importance[heavy] = weight;
+      for (const TypeTraits& type : all_types()) {
+        if (!type.is_quantized || type.type == TensorType::q8_0) continue;  // Q8_0 does not use importance
+        const std::string what = fmt::format("{}: weight {} at {}", type.name, weight, heavy);
+        const bool own_offset = type.is_own() || type.type == TensorType::q4_1 || type.type == TensorType::q5_1;
+        const double plain = rms_difference(x, encode_decode(type, x));
+        const std::vector<float> y = encode_decode(type, x, importance);
+        EXPECT_LT(rms_difference(x, y), (own_offset ? 2.0 : 7.0) * plain) << what;
+        EXPECT_LT(std::abs(y[heavy] - x[heavy]), 0.3f * static_cast<float>(plain)) << what;
+      }
+    }
   }
 }
 

@@ -133,18 +133,28 @@ struct AffineSearch {
   AffineFit best;
   Floats best_gain;
 
-  void take(Floats sum_l, Floats sum_l2, Floats sum_xl) noexcept {
+  void take(Floats tried, Floats sum_l, Floats sum_l2, Floats sum_xl) noexcept {
     const Floats determinant = sum_w * sum_l2 - sum_l * sum_l;
     const Ints solvable = determinant > kSolvable * (sum_w * sum_l2);
     const Floats inverse = select(solvable, 1.0f / determinant, Floats{});
     AffineFit fit = {(sum_w * sum_xl - sum_x * sum_l) * inverse, (sum_l2 * sum_x - sum_l * sum_xl) * inverse};
+    Floats gain = fit.scale * sum_xl + fit.offset * sum_x;
     if (sign == OffsetSign::not_positive) {
       // Also where all codes are equal: the offset of a row of equal elements is 0.
       const Ints no_offset = (fit.offset > 0.0f) | ~solvable;
       fit.scale = select(no_offset, sum_xl * inverse_or_zero(sum_l2), fit.scale);
       fit.offset = select(no_offset, Floats{}, fit.offset);
+      gain = fit.scale * sum_xl + fit.offset * sum_x;
+    } else {
+      // Where one weight is thousands of times all others (an input with massive activations), only the offset can be
+      // solved for: it puts that element right, and the others keep the grid that was tried.
+      const AffineFit given = {tried, (sum_x - tried * sum_l) / sum_w};
+      const Floats given_gain = given.scale * (2.0f * (sum_xl - given.offset * sum_l) - given.scale * sum_l2) +
+                                given.offset * (2.0f * sum_x - given.offset * sum_w);
+      fit.scale = select(solvable, fit.scale, given.scale);
+      fit.offset = select(solvable, fit.offset, given.offset);
+      gain = select(solvable, gain, given_gain);
     }
-    const Floats gain = fit.scale * sum_xl + fit.offset * sum_x;
     const Ints better = (gain > best_gain) & (fit.scale > 0.0f);
     best_gain = select(better, gain, best_gain);
     best.scale = select(better, fit.scale, best.scale);
@@ -169,7 +179,7 @@ struct AffineSearch {
         sum_xl[k] += weighted * value;
       }
     }
-    for (int k = 0; k < K; ++k) take(sum_l[k], sum_l2[k], sum_xl[k]);
+    for (int k = 0; k < K; ++k) take(inverse_or_zero(inverses[k]), sum_l[k], sum_l2[k], sum_xl[k]);
   }
 
   // The element `largest` on end + step * i above `offset`, i < count.
