@@ -242,7 +242,7 @@ class Proof:
             values[name] |= {"tasks": points(told), "answers_kl": sum(t["fidelity"]["mean_kl"] for t in told["tasks"]) / len(told["tasks"])}
         for text in PROMPT_TEXTS:
             for name, told in self.evaluate(lack["prompts"], files, "--text", HERE / f"data/{text}.txt", *against).items():
-                values[name].setdefault("prompts", {})[text] = told["divergence"]["mean_kl"]
+                values[name].setdefault("prompts", {})[f"{text} KL"] = told["divergence"]["mean_kl"]
         for name, told in self.evaluate(lack["prompts"], files, "--tasks", HERE / "data").items():
             values[name]["prompts"].update(points(told))
         for name in lack["stock"]:
@@ -279,10 +279,10 @@ def prompt_table(store, model):
     if not rows:
         return
     columns = list(rows[0][1])
-    print(f"\n#### {model}: code and arithmetic\n\n| |" + "".join(f" {c}{' KL' if c in PROMPT_TEXTS else ''} |" for c in columns))
+    print(f"\n#### {model}: code and arithmetic\n\n| |" + "".join(f" {c} |" for c in columns))
     print("|---|" + "---|" * len(columns))
     for name, values in rows:
-        print(f"| {name} |" + "".join(f" {values[c]:.5f} |" if c in PROMPT_TEXTS else f" {values[c]:.1f} |" for c in columns))
+        print(f"| {name} |" + "".join(f" {values[c]:.5f} |" if c.endswith(" KL") else f" {values[c]:.1f} |" for c in columns))
 
 
 def main():
