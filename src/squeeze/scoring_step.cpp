@@ -48,7 +48,7 @@ class Scoring {
 
   void score_baseline(Candidate& base, WorkShare& work) {
     const Engines engines = open_task_engines(base.path, engine_options());
-    const auto source = [&] { return engines; };
+    const EngineSource source = [&engines] { return Engines(engines); };
     const bool same_cache = in_.options.kv == ops::KvType::f16;
     for (const TaskSet& task : in_.tasks) {
       const auto n = static_cast<double>(task.items.size());
