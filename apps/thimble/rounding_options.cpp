@@ -35,7 +35,7 @@ std::optional<Calibration> open_statistics(const RoundingOptions& options) {
 
 Recipe with_rounding(Recipe recipe, const RoundingOptions& options, const Calibration* calibration) {
   if (options.method.empty()) {
-    recipe = with_default_rounding(std::move(recipe), calibration);
+    recipe = with_default_rounding(std::move(recipe), calibration != nullptr && calibration->has_second_moments());
   } else {
     recipe.rounding.method = rounding_method_from_name(options.method);
   }

@@ -23,6 +23,7 @@
 #include "quantize/scheme.h"
 #include "runtime/engine.h"
 #include "standard_output.h"
+#include "stopwatch.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -50,10 +51,6 @@ struct BenchOptions {
   int reps = 5;
   std::shared_ptr<const PackingFlags> packing;
 };
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // All names, by asking for each value of the enumeration.
 // A model of this shape with the types that the scheme would choose, and a vocabulary when it goes to a file.

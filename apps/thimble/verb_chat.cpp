@@ -14,6 +14,7 @@
 #include "packing.h"
 #include "runtime/engine.h"
 #include "standard_output.h"
+#include "stopwatch.h"
 #include "verbs.h"
 
 namespace thimble::cli {
@@ -34,10 +35,6 @@ struct ChatOptions {
   SamplingParams sampling;
   std::shared_ptr<const PackingFlags> packing;
 };
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Answer {
   std::string text;

@@ -85,6 +85,8 @@ void add_squeeze(CLI::App& app, Context& context) {
   verb->add_option("--kv", *kv, "key/value cache: f16 or int8")->check(CLI::IsMember({"f16", "int8"}));
   verb->add_option("-c,--context", o->context, "context the device must hold; default: the profile's");
   verb->add_option("--margin", o->margin, "points of 100 a candidate may lose against the float model on each task");
+  verb->add_flag("--report-only", o->report_only,
+                 "leave no model.gguf: with a journal of earlier runs, nothing is made that was measured before");
   verb->add_option("--confidence", o->confidence, "of the intervals, for example 0.95");
   verb->callback([o, kv, &context] {
     if (*kv == "int8") o->kv = ops::KvType::int8;

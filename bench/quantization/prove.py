@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The tables of docs/QUANTIZATION.md: what each method of quantizing is worth, beside stock llama.cpp, on real models.
 
-Usage: bench/quantization/prove.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--only ROW,...] [--store build/quantization.json]
+Usage: bench/quantization/prove.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--only ROW,...] [--store bench/quantization/measured.json]
        [--build build/release] [--threads 2] [--list] [--print] [--no-tasks]
 Rows are measured a few at a time, so that the float model computes once for all of them, and are kept in the store under the command
 that made them: a killed run goes on, and a row whose command changed is measured again. Files are made in the cache folder and are
@@ -289,7 +289,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="nano,smollm2,qwen2.5-coder-1.5b")
     parser.add_argument("--only", help="rows, separated by commas")
-    parser.add_argument("--store", default=str(SOURCE / "build/quantization.json"))
+    parser.add_argument("--store", default=str(HERE / "measured.json"))
     parser.add_argument("--build", default=str(SOURCE / "build/release"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--list", action="store_true")

@@ -1,23 +1,29 @@
 #!/usr/bin/env python3
 """The study of docs/STUDY.md: does the order of quantizations by perplexity or by KL divergence say their order on the product's tasks?
 
-Usage: bench/study/study.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--build build/release] [--threads 2] [--out build/study] [--print]
+Usage: bench/study/study.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--kinds product,generic] [--build build/release] [--threads 2]
+       [--out build/study] [--fresh] [--print]
 Each model is squeezed on its three tasks with the candidates of bench/study/candidates.toml, rounded with statistics of 256 of the
 product's own calibration items, and with those of bench/study/generic.toml, rounded with as many samples of generic text (nano.toml
-and nano-generic.toml for models/nano). The largest model gets 64 samples and every fourth item of each task. A killed run goes on where it was; --print shows what is there.
+and nano-generic.toml for models/nano; qwen.toml and qwen-generic.toml for the largest, with 64 samples and every fourth item of each task).
+A killed run goes on where it was, on another machine too: every answer and measurement is in bench/study/measured, from where a
+run without a work folder starts; --fresh starts from nothing. --print shows what is there.
 Models other than nano need scripts/get_model (pip); what cannot be had is skipped with its reason.
 """
 import argparse
 import dataclasses
 import json
+import lzma
 import pathlib
 import sys
+import tomllib
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(SOURCE / "bench"))
 from measured_models import Skip, every_nth_item, float_model, run  # noqa: E402
 
 HERE = SOURCE / "bench/study"
+MEASURED = HERE / "measured"
 C4 = SOURCE / "bench/quantization/data/c4.txt"
 WIKI = SOURCE / "bench/quantization/data/wiki.txt"
 
@@ -33,13 +39,15 @@ class Model:
     text_bytes: int = 1 << 30   # of the text, from its beginning
     candidates: str = "candidates.toml"
     paired: str = "generic.toml"  # those of them that are rounded with generic text too
+    group: int = 100            # candidates whose files are there at a time
 
 
 MODELS = [
     Model("nano", SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt",
           candidates="nano.toml", paired="nano-generic.toml"),
     Model("smollm2", SOURCE / "tasks/product", WIKI, C4),
-    Model("qwen2.5-coder-1.5b", SOURCE / "tasks/product", WIKI, C4, samples=64, every=4, text_bytes=30000),
+    Model("qwen2.5-coder-1.5b", SOURCE / "tasks/product", WIKI, C4, samples=64, every=4, text_bytes=30000,
+          candidates="qwen.toml", paired="qwen-generic.toml", group=4),
 ]
 
 
@@ -49,17 +57,57 @@ class Study:
         self.thimble = [pathlib.Path(options.build) / "apps/thimble/thimble", "--threads", options.threads]
         self.build = pathlib.Path(options.build)
         self.folder = pathlib.Path(options.out) / model.name
+        self.fresh = options.fresh
 
     def squeeze(self, kind):
-        text = self.folder / "text.txt"
         self.folder.mkdir(parents=True, exist_ok=True)
+        text = self.folder / "text.txt"
         text.write_bytes(self.model.text.read_bytes()[:self.model.text_bytes])
         data, candidates = {"product": (self.model.tasks, self.model.candidates), "generic": (self.model.generic, self.model.paired)}[kind]
         tasks = every_nth_item(self.model.tasks, self.model.every, self.folder / "tasks")
-        # 10: nothing fits, 11: cannot tell; both are results.
-        run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
-            "--text", text, "--calibrate", data, "--samples", self.model.samples, "--candidates", HERE / candidates, "-o", self.folder / kind,
-            allowed=(0, 10, 11))
+        self.bring_journal(kind)
+        for listed in self.groups(kind, HERE / candidates):
+            # 10: nothing fits, 11: cannot tell; both are results.
+            run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
+                "--text", text, "--calibrate", data, "--samples", self.model.samples, "--candidates", listed, "--report-only",
+                "-o", self.folder / kind, allowed=(0, 10, 11))
+            self.keep_journal(kind)
+            if listed != HERE / candidates:  # measured: what is left of its files is in the journal
+                for file in (self.folder / kind / "work").glob("*.gguf"):
+                    file.unlink()
+
+    def groups(self, kind, path):
+        """The list of candidates in pieces, each a file, and then as a whole, which finds everything measured."""
+        if self.model.group < 100:
+            listed = tomllib.loads(path.read_text())
+            names = [("schemes", name) for name in listed.get("schemes", [])]
+            names += [("recipes", str(path.parent / name)) for name in listed.get("recipes", [])]
+            for i in range(0, len(names), self.model.group):
+                piece = self.folder / f"{kind}-{i}.toml"
+                part = names[i:i + self.model.group]
+                piece.write_text("".join(f"{key} = {json.dumps([n for k, n in part if k == key])}\n" for key in ("schemes", "recipes")
+                                         if any(k == key for k, _ in part)))
+                yield piece
+        yield path
+
+    def journal(self, kind):
+        """Where the program keeps what is measured, and where the repository does."""
+        return self.folder / kind / "work/journal.jsonl", MEASURED / f"{self.model.name}-{kind}.jsonl.xz"
+
+    def bring_journal(self, kind):
+        work, kept = self.journal(kind)
+        if work.exists() or self.fresh or not kept.exists():
+            return
+        work.parent.mkdir(parents=True, exist_ok=True)
+        work.write_bytes(lzma.decompress(kept.read_bytes()))
+
+    def keep_journal(self, kind):
+        work, kept = self.journal(kind)
+        lines = work.read_bytes()
+        if kept.exists() and lzma.decompress(kept.read_bytes()) == lines:
+            return
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(lzma.compress(lines, preset=9))
 
     def report(self, kind):
         path = self.folder / kind / "report.json"
@@ -124,6 +172,7 @@ def main():
     parser.add_argument("--build", default=str(SOURCE / "build/release"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default=str(SOURCE / "build/study"))
+    parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--print", action="store_true", dest="print_only")
     options = parser.parse_args()
     known = {m.name: m for m in MODELS}

@@ -17,13 +17,6 @@ namespace {
 
 constexpr int64_t kAtMost = int64_t{1} << 40;  // of counts in metadata
 
-struct Input {
-  std::string name;
-  InputStatistics statistics;
-  std::span<const float> triangle;  // empty: none
-  HeldOut heldout;
-};
-
 bool all_finite(std::span<const float> values) noexcept {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
@@ -40,6 +33,13 @@ std::span<const float> floats_of(const TensorView& view) noexcept {
 }  // namespace
 
 struct Calibration::State {
+  struct Input {
+    std::string name;
+    InputStatistics statistics;
+    std::span<const float> triangle;  // empty: none
+    HeldOut heldout;
+  };
+
   AlignedBuffer<std::byte> image;  // of from_entries
   GgufFile gguf;
   CalibrationInfo info;
@@ -304,27 +304,32 @@ void Calibration::require_model(const GgufFile& model) const {
 
 std::vector<std::string> Calibration::inputs() const {
   std::vector<std::string> names;
-  for (const Input& input : state_->inputs) names.push_back(input.name);
+  for (const State::Input& input : state_->inputs) names.push_back(input.name);
   return names;
 }
 
 std::string_view Calibration::input_of(std::string_view weight_name) const noexcept {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   return input == nullptr ? std::string_view() : std::string_view(input->name);
 }
 
 const InputStatistics* Calibration::find(std::string_view weight_name) const noexcept {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   return input == nullptr ? nullptr : &input->statistics;
 }
 
 bool Calibration::has_second_moment(std::string_view weight_name) const noexcept {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   return input != nullptr && !input->triangle.empty();
 }
 
+bool Calibration::has_second_moments() const noexcept {
+  return std::any_of(state_->inputs.begin(), state_->inputs.end(),
+                     [](const State::Input& input) { return !input.triangle.empty(); });
+}
+
 SecondMoment Calibration::second_moment(std::string_view weight_name) const {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   if (input == nullptr || input->triangle.empty()) {
     fail(ErrorCode::not_found, "{}: no second moments of the input of '{}'", source(), weight_name);
   }
@@ -361,7 +366,7 @@ SecondMoment Calibration::second_moment(std::string_view weight_name) const {
 }
 
 HeldOut Calibration::heldout(std::string_view weight_name) const {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   if (input == nullptr || input->heldout.n_rows == 0) return {};
   const HeldOut& h = input->heldout;
   if (!all_finite({h.rows, static_cast<size_t>(h.n_rows) * static_cast<size_t>(h.n_in)})) {
@@ -381,7 +386,7 @@ Importance Calibration::importance() const {
 }
 
 void Calibration::release(std::string_view weight_name) const noexcept {
-  const Input* const input = state_->find(weight_name);
+  const State::Input* const input = state_->find(weight_name);
   if (input == nullptr || state_->image.size() > 0) return;
   state_->gguf.release(std::as_bytes(input->triangle));
   const size_t n_heldout = static_cast<size_t>(input->heldout.n_rows) * static_cast<size_t>(input->heldout.n_in);

@@ -100,6 +100,8 @@ class Calibration {
   const InputStatistics* find(std::string_view weight_name) const noexcept;
 
   bool has_second_moment(std::string_view weight_name) const noexcept;
+  /// Of any input.
+  bool has_second_moments() const noexcept;
   /// Both triangles in memory of their own: n_in^2 floats. Errors: not_found (ask has_second_moment first), corrupt
   /// (values that are not finite, a negative diagonal), resource_exhausted.
   SecondMoment second_moment(std::string_view weight_name) const;

@@ -8,9 +8,6 @@ namespace thimble {
 
 namespace {
 
-constexpr SafetensorsType kWords[] = {SafetensorsType::i32};
-constexpr SafetensorsType kScales[] = {SafetensorsType::f16, SafetensorsType::bf16, SafetensorsType::f32};
-
 int64_t round_up(int64_t n, int64_t step) {
   return (n + step - 1) / step;
 }
@@ -39,13 +36,13 @@ PackedMatrix open_awq(const SafetensorsFile& weights, const HfQuantization& quan
   m.n_groups = n_in / m.group_size;
   if (m.packing == HfPacking::awq_gemv) {
     m.zeros_width = gemv_width(m.n_groups, m.group_size);
-    m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_out, n_in / 8}, kWords);
-    m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{n_out, m.zeros_width}, kWords);
-    m.scales = &packed_tensor(weights, module + ".scales", std::array{n_out, 8 * m.zeros_width}, kScales);
+    m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_out, n_in / 8}, kWordTypes);
+    m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{n_out, m.zeros_width}, kWordTypes);
+    m.scales = &packed_tensor(weights, module + ".scales", std::array{n_out, 8 * m.zeros_width}, kScaleTypes);
   } else {
-    m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_in, n_out / 8}, kWords);
-    m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{m.n_groups, n_out / 8}, kWords);
-    m.scales = &packed_tensor(weights, module + ".scales", std::array{m.n_groups, n_out}, kScales);
+    m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_in, n_out / 8}, kWordTypes);
+    m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{m.n_groups, n_out / 8}, kWordTypes);
+    m.scales = &packed_tensor(weights, module + ".scales", std::array{m.n_groups, n_out}, kScaleTypes);
   }
   return m;
 }

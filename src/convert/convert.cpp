@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "convert/hf_folder.h"
+#include "convert/packed_int4.h"
 #include "convert/tensor_plan.h"
 #include "convert/tensor_stream.h"
 #include "convert/vocabulary.h"
@@ -20,10 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint32_t kThimbleKeysVersion = 1;  // of the keys thimble.*, docs/FORMAT.md
-
-bool is_float(TensorType type) noexcept {
-  return type == TensorType::f32 || type == TensorType::f16 || type == TensorType::bf16;
-}
 
 // llama_ftype of llama.h; the number that says which type most matrices have.
 uint32_t file_type(TensorType type) noexcept {

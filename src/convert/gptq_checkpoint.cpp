@@ -9,15 +9,12 @@ namespace thimble {
 
 namespace {
 
-constexpr SafetensorsType kWords[] = {SafetensorsType::i32};
-constexpr SafetensorsType kScales[] = {SafetensorsType::f16, SafetensorsType::bf16, SafetensorsType::f32};
-
 // g_idx[i]: the group of column i. With act-order the groups hold columns of similar activation, wherever they are; the
 // formats written here can only share a scale between neighbours. With static groups they are neighbours again
 // (auto_gptq/quantization/gptq.py, the last lines of fasterquant).
 void check_groups(const SafetensorsFile& weights, const PackedMatrix& m) {
   const std::string name = m.module + ".g_idx";
-  const SafetensorsTensor& order = packed_tensor(weights, name, std::array{m.n_in}, kWords);
+  const SafetensorsTensor& order = packed_tensor(weights, name, std::array{m.n_in}, kWordTypes);
   for (int64_t i = 0; i < m.n_in; ++i) {
     int32_t group;
     std::memcpy(&group, order.data.data() + static_cast<size_t>(i) * sizeof(group), sizeof(group));
@@ -50,9 +47,9 @@ PackedMatrix open_gptq(const SafetensorsFile& weights, const HfQuantization& qua
          "{}: module '{}': [{}, {}], expected rows of a multiple of 32 and a multiple of 8 rows", weights.source(),
          module, n_out, n_in);
   }
-  m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_in / 8, n_out}, kWords);
-  m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{m.n_groups, n_out / 8}, kWords);
-  m.scales = &packed_tensor(weights, module + ".scales", std::array{m.n_groups, n_out}, kScales);
+  m.codes = &packed_tensor(weights, module + ".qweight", std::array{n_in / 8, n_out}, kWordTypes);
+  m.zeros = &packed_tensor(weights, module + ".qzeros", std::array{m.n_groups, n_out / 8}, kWordTypes);
+  m.scales = &packed_tensor(weights, module + ".scales", std::array{m.n_groups, n_out}, kScaleTypes);
   if (weights.find(module + ".g_idx") != nullptr) {
     check_groups(weights, m);
   } else if (quantization.act_order && !quantization.static_groups) {

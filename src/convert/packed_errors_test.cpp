@@ -9,10 +9,6 @@ namespace {
 
 const std::string kUp = "model.layers.0.mlp.up_proj";
 
-int any_zero(uint32_t random) {
-  return 1 + static_cast<int>(random % 15);
-}
-
 TEST(PackedErrors, MissingTensors) {
   for (const HfPacking packing : {HfPacking::gptq, HfPacking::awq_gemm, HfPacking::awq_gemv}) {
     for (const std::string part : {".qzeros", ".scales"}) {

@@ -17,10 +17,6 @@ namespace {
 
 constexpr HfPacking kPackings[] = {HfPacking::gptq, HfPacking::gptq_v2, HfPacking::awq_gemm, HfPacking::awq_gemv};
 
-int any_zero(uint32_t random) {
-  return 1 + static_cast<int>(random % 15);
-}
-
 // GGUF's name of a module's matrix, and its heads when rope reorders its rows.
 struct Target {
   std::string name;

@@ -15,10 +15,6 @@ namespace {
 constexpr int kCodes = 16;
 constexpr uint8_t kMiddle = 8;  // zero point of a symmetric quantizer
 
-bool is_float(TensorType type) noexcept {
-  return type == TensorType::f32 || type == TensorType::f16 || type == TensorType::bf16;
-}
-
 // d * q + m
 bool has_offset(TensorType type) noexcept {
   return type == TensorType::q4_1 || type == TensorType::i4_g64 || type == TensorType::i4_g128;

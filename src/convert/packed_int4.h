@@ -20,6 +20,11 @@ struct PackedFit {
   bool exact() const noexcept { return largest == 0.0; }
 };
 
+/// True for the types that hold numbers instead of codes.
+inline bool is_float(TensorType type) noexcept {
+  return type == TensorType::f32 || type == TensorType::f16 || type == TensorType::bf16;
+}
+
 /// True for the types a packed matrix can be stored as:
 ///   q4_0                        zero points 8 only (symmetric), exact
 ///   q4_1, i4_g64, i4_g128       exact where -scale * zero is an f16

@@ -39,6 +39,10 @@ void read_codes(const PackedMatrix& matrix, std::span<const int64_t> rows, uint8
 /// Scales and zero points (0 to 16) [n_groups] of one row.
 void read_groups(const PackedMatrix& matrix, int64_t row, float* scales, uint8_t* zeros) noexcept;
 
+/// Element types of codes and zero points, and of scales.
+inline constexpr SafetensorsType kWordTypes[] = {SafetensorsType::i32};
+inline constexpr SafetensorsType kScaleTypes[] = {SafetensorsType::f16, SafetensorsType::bf16, SafetensorsType::f32};
+
 /// A tensor of a packed module, found and checked. Errors: corrupt (missing, another shape), unsupported (another
 /// element type), each naming `weights`' source, the tensor, found and expected.
 const SafetensorsTensor& packed_tensor(const SafetensorsFile& weights, const std::string& name,

@@ -14,7 +14,7 @@ namespace thimble {
 
 namespace {
 
-bool is_float(SafetensorsType type) {
+bool is_float_type(SafetensorsType type) {
   return type == SafetensorsType::f16 || type == SafetensorsType::bf16 || type == SafetensorsType::f32 ||
          type == SafetensorsType::f64;
 }
@@ -102,7 +102,7 @@ class Planner {
       fail(ErrorCode::corrupt, "{}: tensor '{}' has shape {}, expected {} from config.json", source, from,
            format_shape(tensor->shape), format_shape(shape));
     }
-    if (!is_float(tensor->type)) {
+    if (!is_float_type(tensor->type)) {
       fail(ErrorCode::unsupported, "{}: tensor '{}' has elements of type {}, expected F16, BF16, F32 or F64", source,
            from, safetensors_type_name(tensor->type));
     }

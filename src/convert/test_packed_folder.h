@@ -26,6 +26,11 @@ struct TestCodes {
   }
 };
 
+/// For `zeros_from`: a zero point from 1 to 15.
+inline int any_zero(uint32_t random) {
+  return 1 + static_cast<int>(random % 15);
+}
+
 /// Codes, scales and zero points that differ from place to place. `zeros_from`: the zero point of a group; null: 8.
 inline TestCodes test_codes(int64_t n_out, int64_t n_in, int64_t group, uint32_t seed,
                             const std::function<int(uint32_t)>& zeros_from = {}) {

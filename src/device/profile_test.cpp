@@ -10,18 +10,18 @@
 namespace thimble {
 namespace {
 
-std::string profile(const std::string& more) {
+std::string profile_text(const std::string& more) {
   return "app_memory_bytes = 3_000_000_000\nmemory_bandwidth_gb_s = 50\nbandwidth_efficiency = 0.5\nint8_gops = 300\n"
          "compute_efficiency = 0.5\n" +
          more;
 }
 
 TEST(DeviceProfileTypes, AreNamesOfWeightTypes) {
-  EXPECT_TRUE(parse_device_profile(profile(""), "p").fast_types.empty());
-  const DeviceProfile p = parse_device_profile(profile("fast_types = [\"q4_k\", \"iq4_nl\"]\n"), "p");
+  EXPECT_TRUE(parse_device_profile(profile_text(""), "p").fast_types.empty());
+  const DeviceProfile p = parse_device_profile(profile_text("fast_types = [\"q4_k\", \"iq4_nl\"]\n"), "p");
   EXPECT_EQ(p.fast_types, (std::vector<TensorType>{TensorType::q4_k, TensorType::iq4_nl}));
   for (const char* bad : {"fast_types = [\"q4_z\"]", "fast_types = [\"i32\"]", "fast_types = \"q4_k\""}) {
-    EXPECT_THROW(parse_device_profile(profile(bad), "p"), Error) << bad;
+    EXPECT_THROW(parse_device_profile(profile_text(bad), "p"), Error) << bad;
   }
 }
 

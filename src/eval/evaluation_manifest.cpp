@@ -10,7 +10,7 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kFormat = "thimble-eval/1";
+constexpr std::string_view kManifestFormat = "thimble-eval/1";
 constexpr uint64_t kMaxManifestBytes = uint64_t{1} << 24;
 
 std::string_view kv_name(ops::KvType kv) noexcept {
@@ -100,19 +100,24 @@ Json manifest_json(const EvaluationManifest& m) {
   }
   Json shard;
   if (m.shard) shard = {{"index", m.shard->index}, {"count", m.shard->count}, {"by", shard_by_name(m.shard->by)}};
-  return {{"format", kFormat},   {"version", m.version},
-          {"models", models},    {"reference", m.reference ? model_json(*m.reference) : Json()},
-          {"kv", kv_name(m.kv)}, {"context", m.n_ctx},
-          {"tasks", tasks},      {"tasks_folder", m.tasks_folder},
-          {"text", m.text_hash}, {"shard", shard}};
+  return {{"format", kManifestFormat},
+          {"version", m.version},
+          {"models", models},
+          {"reference", m.reference ? model_json(*m.reference) : Json()},
+          {"kv", kv_name(m.kv)},
+          {"context", m.n_ctx},
+          {"tasks", tasks},
+          {"tasks_folder", m.tasks_folder},
+          {"text", m.text_hash},
+          {"shard", shard}};
 }
 
 EvaluationManifest read_manifest(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / kManifestFile).string();
   const Json json = read_json_file(path, kMaxManifestBytes);
   const JsonObject o(json, path);
-  if (const std::string format = o.string("format"); format != kFormat) {
-    fail(ErrorCode::unsupported, "{}: key 'format': found '{}', expected '{}'", path, format, kFormat);
+  if (const std::string format = o.string("format"); format != kManifestFormat) {
+    fail(ErrorCode::unsupported, "{}: key 'format': found '{}', expected '{}'", path, format, kManifestFormat);
   }
   o.only({"format", "version", "models", "reference", "kv", "context", "tasks", "tasks_folder", "text", "shard"});
   EvaluationManifest m;

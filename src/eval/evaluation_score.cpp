@@ -12,7 +12,7 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kFormat = "thimble-eval-results/1";
+constexpr std::string_view kResultsFormat = "thimble-eval-results/1";
 
 Json text_json(const FidelityResult& r) {
   return {{"perplexity", r.perplexity.perplexity},
@@ -123,7 +123,8 @@ std::string evaluation_json(const Evaluation& e) {
                       {"tasks", tasks}});
   }
   const Json reference = e.manifest.reference ? Json(e.manifest.reference->name) : Json();
-  const Json out = {{"format", kFormat}, {"version", e.manifest.version}, {"reference", reference}, {"models", models}};
+  const Json out = {
+      {"format", kResultsFormat}, {"version", e.manifest.version}, {"reference", reference}, {"models", models}};
   return out.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -14,10 +14,6 @@ namespace thimble {
 
 namespace {
 
-constexpr int kResamples = 10000;
-constexpr uint64_t kSeed = 20240607;
-constexpr double kPower = 0.8;
-
 double read_margin(const TomlTable& table, double fallback) {
   const double margin = table.number("margin", fallback);
   if (margin >= 0 && margin <= kScoreRange) return margin;
@@ -57,7 +53,7 @@ GateCheck check_task(const ScoredTask& now, const ScoredTask& before, const Gate
   out.items = now.ids.size();
   const std::vector<double> a = points_of(now, out.metric);
   const std::vector<double> b = points_of(in_order_of(now, before), out.metric);
-  const PairedDifference d = paired_bootstrap(a, b, now.clusters, confidence, kResamples, kSeed);
+  const PairedDifference d = paired_bootstrap(a, b, now.clusters, confidence, kResamples, kBootstrapSeed);
   out.difference = d.mean;
   out.low = d.low;
   out.high = d.high;

@@ -11,10 +11,6 @@ namespace thimble {
 
 namespace {
 
-constexpr int kResamples = 10000;
-constexpr uint64_t kSeed = 20240607;
-constexpr double kPassPoints = 50;
-
 double mean_of(const std::vector<double>& x) {
   return x.empty() ? 0 : std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
 }
@@ -48,8 +44,8 @@ TaskDiff diff_task(const ScoredTask& given, const ScoredTask& after, double conf
   const std::vector<double> a = points_of(after, out.metric), b = points_of(before, out.metric);
   out.before = mean_of(b);
   out.after = mean_of(a);
-  out.difference = paired_bootstrap(a, b, after.clusters, confidence, kResamples, kSeed);
-  out.p = sign_flip_p(paired_sample(a, b, after.clusters), kResamples, kSeed);
+  out.difference = paired_bootstrap(a, b, after.clusters, confidence, kResamples, kBootstrapSeed);
+  out.p = sign_flip_p(paired_sample(a, b, after.clusters), kResamples, kBootstrapSeed);
   out.flips = mcnemar(a, b, kPassPoints);
   for (size_t i = 0; i < a.size(); ++i) {
     out.worse += a[i] < b[i] ? 1 : 0;

@@ -15,7 +15,7 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kFormat = "thimble-reference/1";
+constexpr std::string_view kReferenceFormat = "thimble-reference/1";
 constexpr size_t kHashDigits = 32;
 
 struct RecordHead {
@@ -56,7 +56,7 @@ std::string prompts_hash(const TaskSet& task) {
 }
 
 Json header_json(const TaskSet& task, const ReferenceSettings& s) {
-  return {{"format", kFormat},
+  return {{"format", kReferenceFormat},
           {"model", s.identity.model},
           {"chat_template", s.identity.chat_template},
           {"tokenizer", s.identity.tokenizer},

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Engines = std::vector<std::shared_ptr<const Engine>>;
 
-TaskSet make_task(size_t n_items) {
+TaskSet make_fidelity_task(size_t n_items) {
   TaskSet task;
   task.name = "echo";
   task.max_tokens = 12;
@@ -67,7 +67,7 @@ std::string bytes_of(const std::string& path) {
 }
 
 TEST_F(TaskFidelityTest, MakingReferencesAnswersTheTaskForTheFloatModel) {
-  const TaskSet task = make_task(7);
+  const TaskSet task = make_fidelity_task(7);
   const Engines engines = {testing_engine::make(1), testing_engine::make(1)};
   Journal own, shared;
   TaskRunSettings run;
@@ -93,7 +93,7 @@ TEST_F(TaskFidelityTest, MakingReferencesAnswersTheTaskForTheFloatModel) {
 }
 
 TEST_F(TaskFidelityTest, TheFloatModelDoesNotDifferFromItselfAndItsAnswersAreThoseOfTheTask) {
-  const TaskSet task = make_task(7);
+  const TaskSet task = make_fidelity_task(7);
   const Engines engines = {testing_engine::make(1), testing_engine::make(1)};
   const ReferenceAnswers reference = make(task, engines);
   const TaskFidelity f = measure_task_fidelity(engines, task, reference, {});
@@ -115,7 +115,7 @@ TEST_F(TaskFidelityTest, TheFloatModelDoesNotDifferFromItselfAndItsAnswersAreTho
 
 // One computation of the prompt, the same bits: the journal of both at once is that of one after the other.
 TEST_F(TaskFidelityTest, AnsweringAndMeasuringAtOnceIsTheSameAsOneAfterTheOther) {
-  const TaskSet task = make_task(9);
+  const TaskSet task = make_fidelity_task(9);
   const Engines one = {testing_engine::make(1)}, other = {testing_engine::make(2), testing_engine::make(2)};
   const ReferenceAnswers reference = make(task, one);
   const auto settings = [](Journal& journal) {
@@ -176,7 +176,7 @@ TEST_F(TaskFidelityTest, AnsweringAndMeasuringAtOnceIsTheSameAsOneAfterTheOther)
 
 // Against full rows of both models, computed here one token at a time.
 TEST_F(TaskFidelityTest, ValuesAreThoseOfTheFullPredictionsCutToTheTop) {
-  const TaskSet task = make_task(3);
+  const TaskSet task = make_fidelity_task(3);
   const Engines one = {testing_engine::make(1)}, other = {testing_engine::make(2)};
   const ReferenceAnswers reference = make(task, one);
   const TaskFidelity f = measure_task_fidelity(other, task, reference, {});
@@ -219,7 +219,7 @@ TEST_F(TaskFidelityTest, ValuesAreThoseOfTheFullPredictionsCutToTheTop) {
 }
 
 TEST_F(TaskFidelityTest, AFinishedFileIsUsedWithoutTheModel) {
-  const TaskSet task = make_task(4);
+  const TaskSet task = make_fidelity_task(4);
   const Engines engines = {testing_engine::make(1)};
   (void)make(task, engines);
   EXPECT_EQ(calls_, 1);
@@ -228,7 +228,7 @@ TEST_F(TaskFidelityTest, AFinishedFileIsUsedWithoutTheModel) {
 }
 
 TEST_F(TaskFidelityTest, AStoppedRunGoesOnAndMakesTheSameFile) {
-  const TaskSet task = make_task(6);
+  const TaskSet task = make_fidelity_task(6);
   const Engines engines = {testing_engine::make(1)};
   const std::string path = reference_file(task, settings()).path;
   CancelToken cancel;
@@ -252,7 +252,7 @@ TEST_F(TaskFidelityTest, AStoppedRunGoesOnAndMakesTheSameFile) {
 }
 
 TEST_F(TaskFidelityTest, ADamagedOrForeignFileIsMadeAgainWithAWarning) {
-  const TaskSet task = make_task(3);
+  const TaskSet task = make_fidelity_task(3);
   const Engines engines = {testing_engine::make(1)};
   const std::string path = make(task, engines).path();
   const std::string good = bytes_of(path);
@@ -286,7 +286,7 @@ TEST_F(TaskFidelityTest, ADamagedOrForeignFileIsMadeAgainWithAWarning) {
 }
 
 TEST_F(TaskFidelityTest, EveryInputChangesTheFile) {
-  const TaskSet task = make_task(3);
+  const TaskSet task = make_fidelity_task(3);
   const ReferenceSettings base = settings();
   std::vector<std::string> paths = {reference_file(task, base).path};
   const auto add = [&](const TaskSet& t, const ReferenceSettings& s) { paths.push_back(reference_file(t, s).path); };
@@ -345,7 +345,7 @@ TEST_F(TaskFidelityTest, RecordsThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(TaskFidelityTest, AnotherTemplateIsRefused) {
-  const TaskSet task = make_task(2);
+  const TaskSet task = make_fidelity_task(2);
   const ReferenceAnswers reference = make(task, {testing_engine::make(1)});
   TaskSet other = task;
   other.items[0].messages[0].content = "Another prompt";
@@ -360,7 +360,7 @@ TEST_F(TaskFidelityTest, AnotherTemplateIsRefused) {
 }
 
 TEST_F(TaskFidelityTest, ADamagedModelOrReferenceIsAnError) {
-  const TaskSet task = make_task(2);
+  const TaskSet task = make_fidelity_task(2);
   const Engines good = {testing_engine::make(1)},
                 damaged = {testing_engine::make(1, [](SyntheticModel&model) {
                   const auto offset = model.gguf.tensor("output_norm.weight").view.data.data() - model.image.data();
@@ -378,7 +378,7 @@ TEST_F(TaskFidelityTest, ADamagedModelOrReferenceIsAnError) {
 }
 
 TEST_F(TaskFidelityTest, TheJournalGivesTheSameResultAndAPartIsTheSameAsInTheWhole) {
-  const TaskSet task = make_task(5);
+  const TaskSet task = make_fidelity_task(5);
   const Engines engines = {testing_engine::make(2)};
   const ReferenceAnswers reference = make(task, {testing_engine::make(1)});
   Journal journal;

@@ -7,7 +7,7 @@
 namespace thimble {
 namespace {
 
-std::string error_of(const Json& config, const std::string& method = "") {
+std::string quantization_error(const Json& config, const std::string& method = "") {
   try {
     HfQuantization::parse(config, "t", method);
   } catch (const Error& e) {
@@ -80,34 +80,35 @@ TEST(HfQuantization, ReadsWhatAutoAwqWrites) {
 }
 
 TEST(HfQuantization, RefusesWhatItCannotRead) {
-  EXPECT_EQ(error_of({{"bits", 4}}),
+  EXPECT_EQ(quantization_error({{"bits", 4}}),
             "unsupported: t: the weights are already quantized ('unnamed'), expected float weights, gptq or awq");
-  EXPECT_EQ(error_of(with(gptq(), "bits", 8)), "unsupported: t: key 'bits': found 8, expected 4");
-  EXPECT_EQ(error_of(with(gptq(), "group_size", 16)),
+  EXPECT_EQ(quantization_error(with(gptq(), "bits", 8)), "unsupported: t: key 'bits': found 8, expected 4");
+  EXPECT_EQ(quantization_error(with(gptq(), "group_size", 16)),
             "unsupported: t: key 'group_size': found 16, expected -1 or a multiple of 32");
-  EXPECT_EQ(error_of(with(gptq(), "group_size", 0)), "corrupt: t: key 'group_size': found 0, expected -1 or a size");
-  EXPECT_EQ(error_of(with(gptq(), "checkpoint_format", "marlin")),
+  EXPECT_EQ(quantization_error(with(gptq(), "group_size", 0)),
+            "corrupt: t: key 'group_size': found 0, expected -1 or a size");
+  EXPECT_EQ(quantization_error(with(gptq(), "checkpoint_format", "marlin")),
             "unsupported: t: key 'checkpoint_format': found 'marlin', expected 'gptq' or 'gptq_v2'");
-  EXPECT_EQ(error_of(with(gptq(), "is_marlin_format", true)),
+  EXPECT_EQ(quantization_error(with(gptq(), "is_marlin_format", true)),
             "unsupported: t: key 'is_marlin_format': found 'marlin', expected 'gptq' or 'gptq_v2'");
-  EXPECT_EQ(error_of(with(gptq(), "pack_dtype", "int16")),
+  EXPECT_EQ(quantization_error(with(gptq(), "pack_dtype", "int16")),
             "unsupported: t: key 'pack_dtype': found 'int16', expected 'int32'");
-  EXPECT_EQ(error_of(with(gptq(), "dynamic", {{"-:lm_head", Json::object()}})),
+  EXPECT_EQ(quantization_error(with(gptq(), "dynamic", {{"-:lm_head", Json::object()}})),
             "unsupported: t: key 'dynamic': found object, expected none: settings that differ from module to module "
             "are not read");
-  EXPECT_EQ(error_of({{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}, {"version", "gemv_fast"}}),
+  EXPECT_EQ(quantization_error({{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}, {"version", "gemv_fast"}}),
             "unsupported: t: key 'version': found 'gemv_fast', expected 'gemm' or 'gemv'");
 }
 
 TEST(HfQuantization, RefusesAbsurdValues) {
-  EXPECT_TRUE(error_of(Json::array()).starts_with("corrupt: t")) << error_of(Json::array());
-  EXPECT_TRUE(error_of(with(gptq(), "group_size", "128")).starts_with("corrupt: t: key 'group_size'"));
-  EXPECT_TRUE(error_of(with(gptq(), "group_size", -2)).starts_with("corrupt: t: key 'group_size'"));
-  EXPECT_TRUE(error_of(with(gptq(), "desc_act", 1)).starts_with("corrupt: t: key 'desc_act'"));
-  EXPECT_TRUE(error_of(with(gptq(), "meta", 1)).starts_with("corrupt: t: key 'meta'"));
+  EXPECT_TRUE(quantization_error(Json::array()).starts_with("corrupt: t")) << quantization_error(Json::array());
+  EXPECT_TRUE(quantization_error(with(gptq(), "group_size", "128")).starts_with("corrupt: t: key 'group_size'"));
+  EXPECT_TRUE(quantization_error(with(gptq(), "group_size", -2)).starts_with("corrupt: t: key 'group_size'"));
+  EXPECT_TRUE(quantization_error(with(gptq(), "desc_act", 1)).starts_with("corrupt: t: key 'desc_act'"));
+  EXPECT_TRUE(quantization_error(with(gptq(), "meta", 1)).starts_with("corrupt: t: key 'meta'"));
   Json missing = gptq();
   missing.erase("bits");
-  EXPECT_TRUE(error_of(missing).starts_with("corrupt: t: key 'bits'")) << error_of(missing);
+  EXPECT_TRUE(quantization_error(missing).starts_with("corrupt: t: key 'bits'")) << quantization_error(missing);
 }
 
 }  // namespace

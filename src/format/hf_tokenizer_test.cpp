@@ -23,14 +23,14 @@ Json sequence(Json::array_t steps) {
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
 }
 
-Json tiny() {
+Json tiny_tokenizer() {
   return {{"added_tokens", {{{"id", 3}, {"content", "<|end|>"}, {"special", true}}}},
           {"normalizer", nullptr},
           {"pre_tokenizer", byte_level(true)},
           {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {"a b"}}}}};
 }
 
-std::string error_of(const Json& document) {
+std::string tokenizer_error(const Json& document) {
   try {
     HfTokenizer::parse(document.dump(), "t");
   } catch (const Error& e) {
@@ -40,7 +40,7 @@ std::string error_of(const Json& document) {
 }
 
 std::string pre_of(Json pre_tokenizer, Json normalizer = nullptr) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["pre_tokenizer"] = std::move(pre_tokenizer);
   document["normalizer"] = std::move(normalizer);
   return HfTokenizer::parse(document.dump(), "t").pre_tokenizer;
@@ -59,9 +59,9 @@ TEST(HfTokenizer, ReadsSmolLm2) {
 }
 
 TEST(HfTokenizer, MergesInBothSpellings) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["model"]["merges"] = Json::array({Json::array({"a", "b"})});
-  EXPECT_EQ(HfTokenizer::parse(document.dump(), "t").merges, HfTokenizer::parse(tiny().dump(), "t").merges);
+  EXPECT_EQ(HfTokenizer::parse(document.dump(), "t").merges, HfTokenizer::parse(tiny_tokenizer().dump(), "t").merges);
 }
 
 // The structures of the models' published tokenizer.json files.
@@ -91,34 +91,34 @@ TEST(HfTokenizer, RecognisesPreTokenizers) {
                              digits(false),
                              split("[0-9][0-9][0-9]")})),
             "falcon");
-  Json starcoder = tiny();
+  Json starcoder = tiny_tokenizer();
   starcoder["pre_tokenizer"] = sequence({digits(true), byte_level(true)});
   starcoder["added_tokens"][0]["content"] = "<fim_prefix>";
   EXPECT_EQ(HfTokenizer::parse(starcoder.dump(), "t").pre_tokenizer, "starcoder");
 }
 
 TEST(HfTokenizer, NamesAPreTokenizerItDoesNotKnow) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["pre_tokenizer"] = sequence({split("[a-z]+"), byte_level(false)});
   const std::string expected =
       ", expected the one of llama-bpe, qwen2, gpt-2, mpt, smollm, starcoder, refact, falcon, deepseek-llm or "
       "deepseek-coder";
-  EXPECT_EQ(error_of(document),
+  EXPECT_EQ(tokenizer_error(document),
             "unsupported: t: key 'pre_tokenizer': found split [a-z]+, then bytes (normalizer: none, merges ignored for "
             "whole words)" +
                 expected);
   document["pre_tokenizer"] = nullptr;
   document["normalizer"] = {{"type", "Lowercase"}};
   EXPECT_EQ(
-      error_of(document),
+      tokenizer_error(document),
       "unsupported: t: key 'pre_tokenizer': found nothing (normalizer: Lowercase, merges ignored for whole words)" +
           expected);
   document["pre_tokenizer"] = 3;
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'pre_tokenizer': found number 3, expected an object");
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'pre_tokenizer': found number 3, expected an object");
 }
 
 TEST(HfTokenizer, SentencePieceStyle) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["model"]["byte_fallback"] = true;
   document["model"]["unk_token"] = "a";
   document["pre_tokenizer"] = nullptr;
@@ -136,7 +136,7 @@ TEST(HfTokenizer, SentencePieceStyle) {
 }
 
 TEST(HfTokenizer, TemplateInsideASequence) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["post_processor"] = {
       {"type", "Sequence"},
       {"processors",
@@ -150,44 +150,45 @@ TEST(HfTokenizer, TemplateInsideASequence) {
 }
 
 TEST(HfTokenizer, BadVocabularies) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   document["model"]["type"] = "Unigram";
-  EXPECT_EQ(error_of(document), "unsupported: t: tokenizer model 'Unigram', expected 'BPE'");
-  document = tiny();
+  EXPECT_EQ(tokenizer_error(document), "unsupported: t: tokenizer model 'Unigram', expected 'BPE'");
+  document = tiny_tokenizer();
   document["model"]["vocab"] = {{"a", 0}, {"ab", 2}};
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'vocab': id 1 is missing, expected all ids up to 2");
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'vocab': id 1 is missing, expected all ids up to 2");
   document["model"]["vocab"] = {{"a", 0}, {"b", 0}};
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'model': key 'vocab': id 0 is given twice, to 'a' and 'b'");
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'model': key 'vocab': id 0 is given twice, to 'a' and 'b'");
   document["model"]["vocab"] = {{"a", -1}};
-  EXPECT_EQ(error_of(document),
+  EXPECT_EQ(tokenizer_error(document),
             "corrupt: t: key 'model': key 'vocab': token 'a': found number -1, expected an id below 4194304");
   document["model"]["vocab"] = {{"a", 4000000000}};
-  EXPECT_EQ(error_of(document),
+  EXPECT_EQ(tokenizer_error(document),
             "corrupt: t: key 'model': key 'vocab': token 'a': found number 4000000000, expected an id below 4194304");
   document["model"]["vocab"] = {{"", 0}};
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'model': key 'vocab': token 0 is empty");
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'model': key 'vocab': token 0 is empty");
   document["model"]["vocab"] = Json::object();
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'model': key 'vocab': no tokens in it");
-  document = tiny();
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'model': key 'vocab': no tokens in it");
+  document = tiny_tokenizer();
   document["added_tokens"][0]["id"] = 2;
-  EXPECT_EQ(error_of(document), "corrupt: t: added token 2 '<|end|>' contradicts the vocabulary, which has 'ab' there");
+  EXPECT_EQ(tokenizer_error(document),
+            "corrupt: t: added token 2 '<|end|>' contradicts the vocabulary, which has 'ab' there");
   document["added_tokens"][0] = {{"id", 5}, {"content", "ab"}};
-  EXPECT_EQ(error_of(document),
+  EXPECT_EQ(tokenizer_error(document),
             "corrupt: t: added token 5 'ab' contradicts the vocabulary, which has it as 2, not there");
 }
 
 TEST(HfTokenizer, BadMerges) {
-  Json document = tiny();
+  Json document = tiny_tokenizer();
   for (const Json& merge : {Json("ab"), Json("a b c"), Json::array({"a"}), Json(3), Json::array({"a", 1})}) {
     document["model"]["merges"] = Json::array({merge});
-    EXPECT_EQ(error_of(document),
+    EXPECT_EQ(tokenizer_error(document),
               "corrupt: t: key 'model': merge 0: found " + describe_json(merge) + ", expected two tokens");
   }
   document["model"]["merges"] = Json::array({Json::array({"a ", "b"})});
-  EXPECT_EQ(error_of(document),
+  EXPECT_EQ(tokenizer_error(document),
             "corrupt: t: key 'model': merge 0: found 'a ' and 'b', expected two tokens without spaces");
   document["model"].erase("merges");
-  EXPECT_EQ(error_of(document), "corrupt: t: key 'model': key 'merges' is missing");
+  EXPECT_EQ(tokenizer_error(document), "corrupt: t: key 'model': key 'merges' is missing");
 }
 
 TEST(HfTokenizerConfig, ReadsTokensAndTemplates) {

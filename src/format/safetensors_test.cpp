@@ -20,7 +20,7 @@ std::span<const std::byte> bytes_of(const std::string& text) {
 }
 
 // "CODE: message" of the error that parsing gives, or "".
-std::string error_of(const std::string& image) {
+std::string image_error(const std::string& image) {
   try {
     SafetensorsFile::parse(bytes_of(image), "t");
   } catch (const Error& e) {
@@ -30,7 +30,7 @@ std::string error_of(const std::string& image) {
 }
 
 std::string header_error(const std::string& header, const std::string& data = "") {
-  return error_of(safetensors_image_of(header, data));
+  return image_error(safetensors_image_of(header, data));
 }
 
 std::string valid_image() {
@@ -81,15 +81,15 @@ TEST(Safetensors, KnowsEveryType) {
 TEST(Safetensors, TruncatedAnywhereIsCorrupt) {
   const std::string image = valid_image();
   for (size_t length = 0; length < image.size(); ++length) {
-    const std::string error = error_of(image.substr(0, length));
+    const std::string error = image_error(image.substr(0, length));
     EXPECT_TRUE(error.starts_with("corrupt: t: ")) << length << ": " << error;
   }
-  EXPECT_EQ(error_of(""), "corrupt: t: 0 bytes, expected at least 8 for the header length");
-  EXPECT_EQ(error_of(image.substr(0, 20)),
+  EXPECT_EQ(image_error(""), "corrupt: t: 0 bytes, expected at least 8 for the header length");
+  EXPECT_EQ(image_error(image.substr(0, 20)),
             fmt::format("corrupt: t: header of {} bytes, expected at most 12 (the rest of the file)",
                         static_cast<unsigned char>(image[0])));
-  EXPECT_EQ(error_of(image + "x"), "corrupt: t: found 27 bytes of data, expected 26 (the end of the last tensor)");
-  EXPECT_EQ(error_of(std::string(8, '\xff')),
+  EXPECT_EQ(image_error(image + "x"), "corrupt: t: found 27 bytes of data, expected 26 (the end of the last tensor)");
+  EXPECT_EQ(image_error(std::string(8, '\xff')),
             "corrupt: t: header of 18446744073709551615 bytes, expected at most 0 (the rest of the file)");
 }
 
@@ -138,7 +138,7 @@ TEST(Safetensors, HeadersThatAreNoHeaders) {
   EXPECT_TRUE(header_error("{\"\xff\":1}").starts_with("corrupt: t: not valid JSON: ")) << header_error("{\"\xff\":1}");
   EXPECT_EQ(header_error("{\"a\":" + std::string(100000, '[')),
             "corrupt: t: JSON nested 100001 deep, expected at most 64");
-  EXPECT_EQ(error_of(safetensors_image_of("{}", "")), "");
+  EXPECT_EQ(image_error(safetensors_image_of("{}", "")), "");
 }
 
 class SafetensorsFolder : public testing::Test {

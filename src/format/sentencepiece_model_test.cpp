@@ -13,7 +13,7 @@ SentencePieceModel parse(const std::string& bytes) {
   return SentencePieceModel::parse(std::as_bytes(std::span(bytes)), "t");
 }
 
-std::string error_of(const std::string& bytes) {
+std::string model_error(const std::string& bytes) {
   try {
     parse(bytes);
   } catch (const Error& e) {
@@ -58,12 +58,12 @@ TEST(SentencePieceModel, TruncatedNanoIsNeverAccepted) {
   // Cuts between two pieces leave a shorter model that is well formed; all others are corrupt.
   size_t accepted = 0;
   for (size_t length = 0; length < 3000; ++length) {
-    const std::string error = error_of(whole.substr(0, length));
+    const std::string error = model_error(whole.substr(0, length));
     accepted += error.empty();
     EXPECT_TRUE(error.empty() || error.starts_with("corrupt: t: ")) << length << ": " << error;
   }
   EXPECT_LT(accepted, 250u);
-  EXPECT_EQ(error_of(""), "corrupt: t: no pieces, expected a SentencePiece model");
+  EXPECT_EQ(model_error(""), "corrupt: t: no pieces, expected a SentencePiece model");
 }
 
 TEST(SentencePieceModel, DefaultsAreTheSchemas) {
@@ -85,23 +85,26 @@ TEST(SentencePieceModel, ReadsNegativeIdsAndSkipsUnknownFields) {
 }
 
 TEST(SentencePieceModel, BadInput) {
-  EXPECT_EQ(error_of(piece("a") + piece("a")), "corrupt: t: piece 1 'a' occurs twice");
-  EXPECT_EQ(error_of(piece("")), "corrupt: t: piece 0 is empty");
-  EXPECT_EQ(error_of(piece("\xff")), "corrupt: t: SentencePiece message: found text that is not UTF-8 as piece");
-  EXPECT_EQ(error_of(piece("\xed\xa0\x80")),
+  EXPECT_EQ(model_error(piece("a") + piece("a")), "corrupt: t: piece 1 'a' occurs twice");
+  EXPECT_EQ(model_error(piece("")), "corrupt: t: piece 0 is empty");
+  EXPECT_EQ(model_error(piece("\xff")), "corrupt: t: SentencePiece message: found text that is not UTF-8 as piece");
+  EXPECT_EQ(model_error(piece("\xed\xa0\x80")),
             "corrupt: t: SentencePiece message: found text that is not UTF-8 as piece");
-  EXPECT_EQ(error_of(piece("a", "\x18\x07")), "corrupt: t: SentencePiece message: found type 7, expected 1 to 6");
-  EXPECT_EQ(error_of(piece("a", "\x18\x06")),
+  EXPECT_EQ(model_error(piece("a", "\x18\x07")), "corrupt: t: SentencePiece message: found type 7, expected 1 to 6");
+  EXPECT_EQ(model_error(piece("a", "\x18\x06")),
             "corrupt: t: piece 0 'a' is a byte, expected it to be spelled like <0x0A>");
-  EXPECT_EQ(error_of(piece("a", std::string("\x15\x00\x00\x80\x7f", 5))),
+  EXPECT_EQ(model_error(piece("a", std::string("\x15\x00\x00\x80\x7f", 5))),
             "corrupt: t: piece 0 'a' has score inf, expected a finite number");
-  EXPECT_EQ(error_of("\x0a\x7f"), "corrupt: t: ModelProto message: found a field of 127 bytes where 0 are left");
-  EXPECT_EQ(error_of("\x0b"), "corrupt: t: ModelProto message: found a wire type that protocol buffers no longer use");
-  EXPECT_EQ(error_of(std::string(11, '\xff')), "corrupt: t: ModelProto message: found an integer of more than 64 bits");
-  EXPECT_EQ(error_of(std::string(1, '\0')), "corrupt: t: ModelProto message: found a field number outside 1 to 2^29");
-  EXPECT_EQ(error_of(piece("a") + field(2, "\x18\x09")),
+  EXPECT_EQ(model_error("\x0a\x7f"), "corrupt: t: ModelProto message: found a field of 127 bytes where 0 are left");
+  EXPECT_EQ(model_error("\x0b"),
+            "corrupt: t: ModelProto message: found a wire type that protocol buffers no longer use");
+  EXPECT_EQ(model_error(std::string(11, '\xff')),
+            "corrupt: t: ModelProto message: found an integer of more than 64 bits");
+  EXPECT_EQ(model_error(std::string(1, '\0')),
+            "corrupt: t: ModelProto message: found a field number outside 1 to 2^29");
+  EXPECT_EQ(model_error(piece("a") + field(2, "\x18\x09")),
             "corrupt: t: TrainerSpec message: found model_type 9, expected 1 to 4");
-  EXPECT_EQ(error_of(piece("a") + field(2, std::string("\xc0\x02\x05", 3))),
+  EXPECT_EQ(model_error(piece("a") + field(2, std::string("\xc0\x02\x05", 3))),
             "corrupt: t: special id 5, expected less than 1 pieces");
 }
 

@@ -23,10 +23,10 @@ float uniform(uint64_t i) {
   return static_cast<float>(static_cast<int32_t>(noise(i))) * 0x1p-31f;
 }
 
-enum class Data { heavy_tails, mixed_magnitudes, hostile };
+enum class RowKind { heavy_tails, mixed_magnitudes, hostile };
 
 // Cubes of uniform noise have heavier tails than a normal distribution.
-std::vector<float> make_rows(Data data, size_t n) {
+std::vector<float> make_rows(RowKind data, size_t n) {
   constexpr float kOdd[] = {0.0f,      -0.0f,      std::numeric_limits<float>::quiet_NaN(),
                             HUGE_VALF, -HUGE_VALF, 3.4e38f,
                             1e-45f,    -1e-40f,    1e-8f,
@@ -36,17 +36,17 @@ std::vector<float> make_rows(Data data, size_t n) {
     const float u = uniform(i);
     x[i] = u * u * u;
     // A magnitude per 32 elements, from denormals to beyond half precision; some blocks are zero.
-    if (data != Data::heavy_tails) x[i] = std::ldexp(x[i], static_cast<int>(noise(i / 32 + 77) % 260) - 150);
-    if (data != Data::heavy_tails && noise(i / 32 + 99) % 7 == 0) x[i] = 0.0f;
-    if (data == Data::hostile && noise(i + 1234567) % 5 == 0) x[i] = kOdd[noise(i + 7654321) % std::size(kOdd)];
+    if (data != RowKind::heavy_tails) x[i] = std::ldexp(x[i], static_cast<int>(noise(i / 32 + 77) % 260) - 150);
+    if (data != RowKind::heavy_tails && noise(i / 32 + 99) % 7 == 0) x[i] = 0.0f;
+    if (data == RowKind::hostile && noise(i + 1234567) % 5 == 0) x[i] = kOdd[noise(i + 7654321) % std::size(kOdd)];
   }
   return x;
 }
 
-std::vector<float> make_importance(Data data, size_t n) {
+std::vector<float> make_importance(RowKind data, size_t n) {
   std::vector<float> importance = make_rows(data, n + 1000);
   importance.erase(importance.begin(), importance.begin() + 1000);
-  if (data != Data::hostile) {
+  if (data != RowKind::hostile) {
     for (float& value : importance) value = std::fabs(value);
   }
   return importance;
@@ -63,7 +63,7 @@ std::vector<Isa> wide_isas() {
 TEST(GridFit, EncodesTheSameBitsOnEveryInstructionSet) {
   constexpr int64_t kColumns = 512 + 256;
   constexpr int64_t kRows = 7;  // 21 super-blocks, 168 blocks: no multiple of any number of lanes
-  for (const Data data : {Data::heavy_tails, Data::mixed_magnitudes, Data::hostile}) {
+  for (const RowKind data : {RowKind::heavy_tails, RowKind::mixed_magnitudes, RowKind::hostile}) {
     const std::vector<float> x = make_rows(data, kRows * kColumns);
     const std::vector<float> importance = make_importance(data, kColumns);
     for (size_t i = 0; i < kFitTypes; ++i) {
@@ -95,8 +95,8 @@ TEST(GridFit, FitsStridedBlocksAsOneByOne) {
                 "no padding to compare");
   constexpr int64_t kStride = 300;
   constexpr int64_t kBlocks = 37;
-  const std::vector<float> x = make_rows(Data::heavy_tails, kStride * kBlocks);
-  const std::vector<float> importance = make_importance(Data::heavy_tails, kStride * kBlocks);
+  const std::vector<float> x = make_rows(RowKind::heavy_tails, kStride * kBlocks);
+  const std::vector<float> importance = make_importance(RowKind::heavy_tails, kStride * kBlocks);
   std::vector<Isa> isas = wide_isas();
   isas.push_back(Isa::scalar);
   for (size_t i = 0; i < kFitTypes; ++i) {

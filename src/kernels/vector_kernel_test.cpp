@@ -131,7 +131,7 @@ TEST_P(Vectors, SumsScalesAndAdditions) {
   }
 }
 
-std::vector<int8_t> random_bytes(size_t n, uint64_t seed) {
+std::vector<int8_t> random_int8(size_t n, uint64_t seed) {
   Random random(seed);
   std::vector<int8_t> bytes(n);
   for (int8_t& b : bytes) b = static_cast<int8_t>(static_cast<int>(random.next() % 255) - 127);
@@ -177,8 +177,8 @@ TEST_P(Vectors, ScoresOfHalvesAreBitEqualToScalar) {
 TEST_P(Vectors, ScoresOfBytesAreBitEqualToScalar) {
   for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
     const int64_t n_keys = n_tiles * kKeyLanes;
-    Block<int8_t> q(random_bytes(static_cast<size_t>(n_q * dim), 3));
-    Block<int8_t> k(random_bytes(static_cast<size_t>(n_keys * dim), 4));
+    Block<int8_t> q(random_int8(static_cast<size_t>(n_q * dim), 3));
+    Block<int8_t> k(random_int8(static_cast<size_t>(n_keys * dim), 4));
     for (const bool extreme : {false, true}) {
       if (extreme) std::fill(q.data(), q.data() + n_q * dim, int8_t{-127});
       if (extreme) std::fill(k.data(), k.data() + n_keys * dim, int8_t{127});
@@ -196,7 +196,7 @@ TEST_P(Vectors, ScoresOfBytesAreBitEqualToScalar) {
 }
 
 TEST_P(Vectors, ScalesOfScoresAreBitEqualToScalar) {
-  Block<int8_t> q(random_bytes(8 * 64, 3)), k(random_bytes(64 * 64, 4));
+  Block<int8_t> q(random_int8(8 * 64, 3)), k(random_int8(64 * 64, 4));
   Floats k_scale(64, 6), q_scale(8, 7), expected(kStripRows * kKeyBlock, 5), actual(kStripRows * kKeyBlock, 5);
   ScoresArgs args = {q.data(), q_scale.data(), k.data(), k_scale.data(), expected.data(), 8, 4, 64, nullptr};
   kVectorScalar.scores_i8(args);
@@ -291,7 +291,7 @@ TEST_P(Vectors, SoftenShowsNotANumber) {
 TEST_P(Vectors, MixedBytesAreBitEqualToScalar) {
   for (const auto& [n_q, n_tiles, dim] : kRowsCases) {
     const int64_t n_keys = n_tiles * kKeyLanes - (n_tiles > 1 ? 4 : 0);
-    Block<int8_t> v(random_bytes(static_cast<size_t>(n_keys * dim), 4));
+    Block<int8_t> v(random_int8(static_cast<size_t>(n_keys * dim), 4));
     Floats p(n_q * kKeyBlock, 1);
     for (int64_t i = 0; i < n_q * kKeyBlock; ++i) p.data()[i] = i % 5 == 3 ? 0.0f : std::abs(p.data()[i]);
     Block<uint16_t> w_expected(n_q * kKeyBlock), w_actual(n_q * kKeyBlock);

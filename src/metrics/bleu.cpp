@@ -17,9 +17,6 @@ namespace {
 using Text = std::u32string;
 using Predicate = bool (*)(char32_t) noexcept;
 
-bool is_digit(char32_t c) noexcept {
-  return c >= U'0' && c <= U'9';
-}
 bool is_no_digit(char32_t c) noexcept {
   return !is_digit(c);
 }

@@ -10,6 +10,11 @@ namespace thimble {
 /// Code points of `text`; malformed sequences become U+FFFD.
 std::u32string code_points(std::string_view text);
 
+/// 0 to 9.
+inline bool is_digit(char32_t c) noexcept {
+  return c >= U'0' && c <= U'9';
+}
+
 /// White space as Python's str.split() sees it, which is what sacreBLEU's chrF removes.
 bool is_python_space(char32_t c) noexcept;
 

@@ -12,9 +12,6 @@ namespace {
 bool is_letter(char32_t c) noexcept {
   return char_class(c) == CharClass::letter;
 }
-bool is_digit(char32_t c) noexcept {
-  return c >= U'0' && c <= U'9';
-}
 bool is_word(char32_t c) noexcept {
   return c == U'_' || is_letter(c) || char_class(c) == CharClass::number || char_class(c) == CharClass::mark;
 }

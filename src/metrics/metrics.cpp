@@ -38,10 +38,6 @@ std::u32string comparable(std::string_view text) {
   return out;
 }
 
-bool is_digit(char32_t c) noexcept {
-  return c >= U'0' && c <= U'9';
-}
-
 // Letters of scripts that put spaces between words: before Thai. Hangul and Han compounds have no marked beginnings.
 bool is_spaced_letter(char32_t c) noexcept {
   return c < 0x0E00 && char_class(c) == CharClass::letter;

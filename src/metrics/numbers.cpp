@@ -19,9 +19,6 @@ constexpr std::array<char32_t, 19> kZeros = {0x0660, 0x06F0, 0x07C0, 0x0966, 0x0
                                              0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0E50, 0x0ED0,
                                              0x0F20, 0x1040, 0x17E0, 0x1810, 0xFF10};
 
-bool is_digit(char32_t c) noexcept {
-  return c >= U'0' && c <= U'9';
-}
 bool is_ascii_letter(char32_t c) noexcept {
   return c >= U'a' && c <= U'z';
 }

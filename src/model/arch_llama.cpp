@@ -6,7 +6,7 @@ namespace thimble {
 
 namespace {
 
-void configure(const HyperparameterReader& reader, ModelConfig& config) {
+void configure_llama(const HyperparameterReader& reader, ModelConfig& config) {
   config.rope_style = ops::RopeStyle::norm;
   // attention_bias = true exists among llama checkpoints; the tensors say so, no key does.
   config.has_qkv_bias = reader.gguf().find_tensor("blk.0.attn_q.bias") != nullptr;
@@ -15,6 +15,6 @@ void configure(const HyperparameterReader& reader, ModelConfig& config) {
 }  // namespace
 
 extern const Architecture kArchLlama;
-const Architecture kArchLlama = {"llama", configure, bind_decoder_layer};
+const Architecture kArchLlama = {"llama", configure_llama, bind_decoder_layer};
 
 }  // namespace thimble

@@ -5,7 +5,7 @@ namespace thimble {
 
 namespace {
 
-void configure(const HyperparameterReader& reader, ModelConfig& config) {
+void configure_qwen2(const HyperparameterReader& reader, ModelConfig& config) {
   (void)reader;
   config.rope_style = ops::RopeStyle::neox;
   config.has_qkv_bias = true;
@@ -14,6 +14,6 @@ void configure(const HyperparameterReader& reader, ModelConfig& config) {
 }  // namespace
 
 extern const Architecture kArchQwen2;
-const Architecture kArchQwen2 = {"qwen2", configure, bind_decoder_layer};
+const Architecture kArchQwen2 = {"qwen2", configure_qwen2, bind_decoder_layer};
 
 }  // namespace thimble

@@ -14,8 +14,6 @@
 namespace thimble {
 namespace {
 
-const std::vector<int32_t> kTokens = {1, 17, 200, 33, 33, 90, 5, 263, 0, 120, 64, 71};
-
 struct Runner {
   explicit Runner(const ModelConfig& config, TensorType type = TensorType::f32, bool tied = false,
                   const SyntheticOptions& options = {}, int n_threads = 1)
@@ -41,23 +39,6 @@ struct Runner {
   Model model;
 };
 
-double largest_difference(const std::vector<float>& got, const std::vector<std::vector<double>>& want) {
-  double worst = 0;
-  size_t i = 0;
-  for (const auto& row : want) {
-    for (const double value : row) worst = std::max(worst, std::abs(static_cast<double>(got.at(i++)) - value));
-  }
-  EXPECT_EQ(i, got.size());
-  return worst;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  EXPECT_EQ(a.size(), b.size());
-  double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i] - b[i])));
-  return worst;
-}
-
 // Keys and values are rounded to halves (relative error 2^-11), everything else to floats. An error e of the inputs of
 // the residual stream, whose values are near 1, reaches the logits, also near 1, as about e for each layer; the factor
 // 4 covers the sum over the width.
@@ -67,9 +48,9 @@ double tolerance(const ModelConfig& config) {
 
 void expect_like_reference(const ModelConfig& config, bool tied = false, const SyntheticOptions& options = {}) {
   Runner runner(config, TensorType::f32, tied, options);
-  const auto want = ReferenceForward(runner.synthetic.gguf).run(kTokens);
-  EXPECT_LT(largest_difference(runner.logits(kTokens, kTokens.size()), want), tolerance(config));
-  EXPECT_LT(largest_difference(runner.logits(kTokens, 1), want), tolerance(config));
+  const auto want = ReferenceForward(runner.synthetic.gguf).run(kTinyTokens);
+  EXPECT_LT(largest_difference(runner.logits(kTinyTokens, kTinyTokens.size()), want), tolerance(config));
+  EXPECT_LT(largest_difference(runner.logits(kTinyTokens, 1), want), tolerance(config));
 }
 
 TEST(Forward, LlamaEqualsTheReference) {
@@ -86,10 +67,10 @@ TEST(Forward, OneLayerAtATimeEqualsTheWholeModel) {
       ModelConfig one_layer = config;
       one_layer.n_layer = 1;
       KvCache cache(one_layer, ops::KvType::f16, 64);
-      std::vector<int32_t> tokens(kTokens.begin(), kTokens.end());
-      tokens.insert(tokens.end(), kTokens.rbegin() + 3, kTokens.rend());
-      const std::vector<int64_t> lengths = {static_cast<int64_t>(kTokens.size()),
-                                            static_cast<int64_t>(tokens.size() - kTokens.size())};
+      std::vector<int32_t> tokens(kTinyTokens.begin(), kTinyTokens.end());
+      tokens.insert(tokens.end(), kTinyTokens.rbegin() + 3, kTinyTokens.rend());
+      const std::vector<int64_t> lengths = {static_cast<int64_t>(kTinyTokens.size()),
+                                            static_cast<int64_t>(tokens.size() - kTinyTokens.size())};
       std::vector<float> x(tokens.size() * static_cast<size_t>(config.n_embd));
       std::vector<std::pair<MatmulInput, int64_t>> seen;
       const auto tap = [&](MatmulInput which, const float*, int64_t n_tokens, int64_t n_in) {
@@ -120,7 +101,7 @@ TEST(Forward, OneLayerAtATimeEqualsTheWholeModel) {
       ops::matmul(ops::make_backend(runner.pool, runner.model.isa()), output, head.data(),
                   static_cast<int64_t>(tokens.size()), activations);
       const std::span<const int32_t> all = tokens;
-      for (const auto part : {all.first(kTokens.size()), all.subspan(kTokens.size())}) {
+      for (const auto part : {all.first(kTinyTokens.size()), all.subspan(kTinyTokens.size())}) {
         const auto logits = runner.logits(part, part.size());
         expected.insert(expected.end(), logits.begin(), logits.end());
       }
@@ -165,19 +146,19 @@ TEST(Forward, SlidingWindowEqualsTheReference) {
   expect_like_reference(config);
   // The test would be blind if the window did not matter.
   Runner windowed(config), full(tiny_config());
-  const double difference = largest_difference(windowed.logits(kTokens, 3), full.logits(kTokens, 3));
+  const double difference = largest_difference(windowed.logits(kTinyTokens, 3), full.logits(kTinyTokens, 3));
   EXPECT_GT(difference, 10 * tolerance(config));
 }
 
 TEST(Forward, ChunksOfAPromptGiveTheSameLogits) {
   for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::q8_0, TensorType::q4_0}) {
     Runner runner(tiny_config(), type);
-    const auto whole = runner.logits(kTokens, kTokens.size());
+    const auto whole = runner.logits(kTinyTokens, kTinyTokens.size());
     for (const size_t chunk : {1u, 2u, 5u, 11u}) {
       // Kernels for one and for many tokens add in different orders, nothing more; but a float that rounds differently
       // may turn an int8 activation by one step (1/127 of its block's largest value).
       const double limit = type == TensorType::f32 || type == TensorType::f16 ? 1e-4 : 2e-2;
-      EXPECT_LT(largest_difference(runner.logits(kTokens, chunk), whole), limit)
+      EXPECT_LT(largest_difference(runner.logits(kTinyTokens, chunk), whole), limit)
           << traits(type).name << " in chunks of " << chunk;
     }
   }
@@ -186,15 +167,15 @@ TEST(Forward, ChunksOfAPromptGiveTheSameLogits) {
 TEST(Forward, ThreadsDoNotChangeTheLogits) {
   for (const TensorType type : {TensorType::f16, TensorType::q8_0}) {
     Runner one(tiny_config(), type), two(tiny_config(), type, false, {}, 2), three(tiny_config(), type, false, {}, 3);
-    EXPECT_EQ(one.logits(kTokens, 5), two.logits(kTokens, 5)) << traits(type).name;
-    EXPECT_EQ(one.logits(kTokens, 5), three.logits(kTokens, 5)) << traits(type).name;
+    EXPECT_EQ(one.logits(kTinyTokens, 5), two.logits(kTinyTokens, 5)) << traits(type).name;
+    EXPECT_EQ(one.logits(kTinyTokens, 5), three.logits(kTinyTokens, 5)) << traits(type).name;
   }
 }
 
 TEST(Forward, Int8CacheStaysCloseToHalves) {
   Runner runner(tiny_config());
-  const auto halves = runner.logits(kTokens, 4);
-  const auto int8 = runner.logits(kTokens, 4, ops::KvType::int8);
+  const auto halves = runner.logits(kTinyTokens, 4);
+  const auto int8 = runner.logits(kTinyTokens, 4, ops::KvType::int8);
   // Rounding to 1/127 of the largest of a head: relative error up to 1/254, with queries rounded the same way.
   EXPECT_LT(largest_difference(int8, halves), 0.1);
   EXPECT_NE(int8, halves);
@@ -202,10 +183,10 @@ TEST(Forward, Int8CacheStaysCloseToHalves) {
 
 TEST(Forward, LastAndNoneAgreeWithAll) {
   Runner runner(tiny_config());
-  const auto all = runner.logits(kTokens, kTokens.size());
+  const auto all = runner.logits(kTinyTokens, kTinyTokens.size());
   KvCache cache(runner.model.config(), ops::KvType::f16, 64);
   ForwardPass forward(runner.model, runner.pool, 32, 64);
-  const std::span<const int32_t> tokens(kTokens);
+  const std::span<const int32_t> tokens(kTinyTokens);
   EXPECT_TRUE(forward.run(tokens.first(7), 0, cache, LogitsFor::none).empty());
   const auto last = forward.run(tokens.subspan(7), 7, cache, LogitsFor::last);
   const size_t n_vocab = static_cast<size_t>(runner.model.config().n_vocab);
@@ -227,7 +208,7 @@ TEST(Forward, QuantizedWeightsFollowTheReference) {
   for (const TypeTraits& type : all_types()) {
     if (!type.is_quantized) continue;
     Runner runner(config, type.type);
-    const std::span<const int32_t> tokens = std::span(kTokens).first(6);
+    const std::span<const int32_t> tokens = std::span(kTinyTokens).first(6);
     const auto want = ReferenceForward(runner.synthetic.gguf).run(tokens);
     EXPECT_LT(largest_difference(runner.logits(tokens, 4), want), 0.22) << type.name;
   }

@@ -18,7 +18,7 @@ namespace thimble {
 namespace {
 
 // A GGUF image of the tiny model, with metadata and tensors as a test wants them. Tensor data is zeros.
-struct Image {
+struct TinyImage {
   GgufMetadata metadata = synthetic_metadata(tiny_config(), {});
   std::vector<GgufTensorPlan> tensors = synthetic_tensors(tiny_config(), TensorType::f32, false);
 
@@ -34,7 +34,7 @@ struct Image {
 };
 
 // The error of reading (and, when the configuration is fine, binding) the image.
-std::optional<Error> error_of(Image& image) {
+std::optional<Error> error_of(TinyImage& image) {
   try {
     const GgufFile gguf = image.parse();
     const Model model(gguf, kernels::Isa::scalar);
@@ -44,7 +44,7 @@ std::optional<Error> error_of(Image& image) {
   }
 }
 
-void expect_error(Image& image, ErrorCode code, const std::string& name) {
+void expect_error(TinyImage& image, ErrorCode code, const std::string& name) {
   const std::optional<Error> error = error_of(image);
   ASSERT_TRUE(error) << name << ": no error";
   EXPECT_EQ(error->code(), code) << error->what();
@@ -57,7 +57,7 @@ TEST(ModelConfig, ReadsWhatWasWritten) {
   written.sliding_window = 7;
   written.rope_freq_scale = 0.5f;
   written.rope_freq_base = 500000.0f;
-  Image image;
+  TinyImage image;
   image.metadata = synthetic_metadata(written, {});
   image.tensors = synthetic_tensors(written, TensorType::f16, true);
   const GgufFile gguf = image.parse();
@@ -82,7 +82,7 @@ TEST(ModelConfig, ReadsWhatWasWritten) {
 }
 
 TEST(ModelConfig, DefaultsFollowFromOtherKeys) {
-  Image image;
+  TinyImage image;
   for (const char* key :
        {"attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base", "vocab_size"}) {
     image.metadata.remove(std::string("llama.") + key);
@@ -100,11 +100,11 @@ TEST(ModelConfig, MissingKeysAreNamed) {
   for (const char* suffix : {"block_count", "context_length", "embedding_length", "feed_forward_length",
                              "attention.head_count", "attention.layer_norm_rms_epsilon"}) {
     const std::string key = std::string("llama.") + suffix;
-    Image image;
+    TinyImage image;
     image.metadata.remove(key);
     expect_error(image, ErrorCode::corrupt, key);
   }
-  Image image;
+  TinyImage image;
   image.metadata.remove("general.architecture");
   expect_error(image, ErrorCode::corrupt, "general.architecture");
 }
@@ -115,11 +115,11 @@ TEST(ModelConfig, IntegersOutOfRangeAreNamed) {
         "attention.head_count_kv", "attention.key_length", "rope.dimension_count"}) {
     const std::string key = std::string("llama.") + suffix;
     for (const uint64_t value : {uint64_t{0}, uint64_t{1} << 40, UINT64_MAX}) {
-      Image image;
+      TinyImage image;
       image.metadata.set_uint64(key, value);
       expect_error(image, ErrorCode::corrupt, key);
     }
-    Image negative, text, number;
+    TinyImage negative, text, number;
     negative.metadata.set_int32(key, -1);
     expect_error(negative, ErrorCode::corrupt, key);
     text.metadata.set_string(key, "4");
@@ -134,18 +134,18 @@ TEST(ModelConfig, FloatsOutOfRangeAreNamed) {
     const std::string key = std::string("llama.") + suffix;
     for (const float value :
          {-1.0f, 1e30f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-      Image image;
+      TinyImage image;
       image.metadata.set_float32(key, value);
       expect_error(image, ErrorCode::corrupt, key);
     }
   }
-  Image zero;
+  TinyImage zero;
   zero.metadata.set_float32("llama.attention.layer_norm_rms_epsilon", 0.0f);
   expect_error(zero, ErrorCode::corrupt, "llama.attention.layer_norm_rms_epsilon");
 }
 
 TEST(ModelConfig, ContradictionsAreNamed) {
-  Image divisor, odd, vocabulary, tokens;
+  TinyImage divisor, odd, vocabulary, tokens;
   divisor.metadata.set_uint32("llama.attention.head_count_kv", 3);
   expect_error(divisor, ErrorCode::corrupt, "llama.attention.head_count_kv");
   odd.metadata.set_uint32("llama.rope.dimension_count", 7);
@@ -154,7 +154,7 @@ TEST(ModelConfig, ContradictionsAreNamed) {
   expect_error(vocabulary, ErrorCode::corrupt, "llama.vocab_size");
   tokens.metadata.set_strings("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b"});
   expect_error(tokens, ErrorCode::corrupt, "tokenizer.ggml.tokens");
-  Image heads;
+  TinyImage heads;
   heads.metadata.remove("llama.attention.key_length");
   heads.metadata.remove("llama.attention.head_count_kv");
   heads.metadata.set_uint32("llama.attention.head_count", 5);
@@ -162,7 +162,7 @@ TEST(ModelConfig, ContradictionsAreNamed) {
 }
 
 TEST(ModelConfig, UnsupportedFeaturesAreNamed) {
-  Image architecture, experts, yarn, per_layer, value_length;
+  TinyImage architecture, experts, yarn, per_layer, value_length;
   architecture.metadata.set_string("general.architecture", "mamba");
   expect_error(architecture, ErrorCode::unsupported, "mamba");
   experts.metadata.set_uint32("llama.expert_count", 8);
@@ -176,37 +176,37 @@ TEST(ModelConfig, UnsupportedFeaturesAreNamed) {
 }
 
 TEST(Model, MissingMisshapenAndUnknownTensorsAreNamed) {
-  for (const GgufTensorPlan& plan : Image().tensors) {
+  for (const GgufTensorPlan& plan : TinyImage().tensors) {
     if (plan.name == "output.weight") continue;  // its absence means a tied head
-    Image missing;
+    TinyImage missing;
     std::erase_if(missing.tensors, [&](const auto& t) { return t.name == plan.name; });
     expect_error(missing, ErrorCode::corrupt, plan.name);
-    Image misshapen;
+    TinyImage misshapen;
     misshapen.tensor(plan.name).ne[0] += 32;
     expect_error(misshapen, ErrorCode::corrupt, plan.name);
   }
-  Image unknown;
+  TinyImage unknown;
   unknown.tensors.push_back({"blk.0.attn_q_norm.weight", TensorType::f32, 1, {16, 1, 1, 1}});
   expect_error(unknown, ErrorCode::unsupported, "blk.0.attn_q_norm.weight");
-  Image integers;
+  TinyImage integers;
   integers.tensor("blk.1.ffn_up.weight").type = TensorType::i32;
   expect_error(integers, ErrorCode::unsupported, "blk.1.ffn_up.weight");
-  Image layers;
+  TinyImage layers;
   layers.metadata.set_uint32("llama.block_count", 1000);
   expect_error(layers, ErrorCode::corrupt, "blk.2.attn_norm.weight");
-  Image fewer;
+  TinyImage fewer;
   fewer.metadata.set_uint32("llama.block_count", 1);
   expect_error(fewer, ErrorCode::unsupported, "blk.1.");
 }
 
 TEST(Model, RopeFactorsMustBePositive) {
-  Image image;
+  TinyImage image;
   image.tensors.push_back({"rope_freqs.weight", TensorType::f32, 1, {8, 1, 1, 1}});  // data: zeros
   expect_error(image, ErrorCode::corrupt, "rope_freqs.weight");
 }
 
 TEST(Model, NormsStoredAsHalvesAreConverted) {
-  Image image;
+  TinyImage image;
   image.tensor("blk.0.attn_norm.weight").type = TensorType::f16;
   image.tensor("output_norm.weight").type = TensorType::bf16;
   EXPECT_EQ(error_of(image), std::nullopt);

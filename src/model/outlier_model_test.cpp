@@ -20,8 +20,6 @@
 namespace thimble {
 namespace {
 
-const std::vector<int32_t> kTokens = {1, 17, 200, 33, 33, 90, 5, 263, 0, 120, 64, 71};
-
 using Floats = std::vector<float>;
 
 Floats decode(const TensorView& view) {
@@ -141,8 +139,8 @@ Floats logits(const Model& model, int n_threads, size_t chunk) {
   KvCache cache(model.config(), ops::KvType::f16, 64);
   ForwardPass forward(model, pool, 32, 64);
   Floats all;
-  for (size_t pos = 0; pos < kTokens.size(); pos += chunk) {
-    const auto part = std::span(kTokens).subspan(pos, std::min(chunk, kTokens.size() - pos));
+  for (size_t pos = 0; pos < kTinyTokens.size(); pos += chunk) {
+    const auto part = std::span(kTinyTokens).subspan(pos, std::min(chunk, kTinyTokens.size() - pos));
     const auto out = forward.run(part, static_cast<int64_t>(pos), cache, LogitsFor::all);
     all.insert(all.end(), out.begin(), out.end());
   }
@@ -153,13 +151,6 @@ Floats flat(const std::vector<std::vector<double>>& rows) {
   Floats out;
   for (const auto& row : rows) out.insert(out.end(), row.begin(), row.end());
   return out;
-}
-
-double largest_difference(const Floats& a, const Floats& b) {
-  EXPECT_EQ(a.size(), b.size());
-  double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i] - b[i])));
-  return worst;
 }
 
 double mean_square_difference(const Floats& a, const Floats& b) {
@@ -181,9 +172,9 @@ TEST(OutlierModel, EqualsTheReferenceWithEveryMatrixBranched) {
     image.features = {"outlier_branch"};
     const GgufFile gguf = image.build(config);
     const Model model(gguf, best());
-    const Floats want = flat(ReferenceForward(gguf).run(kTokens));
+    const Floats want = flat(ReferenceForward(gguf).run(kTinyTokens));
     const double tolerance = 4.0 * static_cast<double>(config.n_layer) * 0x1p-11;
-    EXPECT_LT(largest_difference(logits(model, 1, kTokens.size()), want), tolerance);
+    EXPECT_LT(largest_difference(logits(model, 1, kTinyTokens.size()), want), tolerance);
     EXPECT_LT(largest_difference(logits(model, 2, 1), want), tolerance);
     // The test would be blind if the branches did not matter.
     Image without = quantized(planted(config, tied, 1.0f), TensorType::f32, true);
@@ -191,7 +182,7 @@ TEST(OutlierModel, EqualsTheReferenceWithEveryMatrixBranched) {
       if (t.plan.name.ends_with(".outlier")) std::fill(t.values.begin(), t.values.end(), 0.0f);
     }
     const GgufFile blind = without.build(config);
-    EXPECT_GT(largest_difference(logits(Model(blind, best()), 1, kTokens.size()), want), 10 * tolerance);
+    EXPECT_GT(largest_difference(logits(Model(blind, best()), 1, kTinyTokens.size()), want), 10 * tolerance);
   }
 }
 
@@ -199,17 +190,17 @@ TEST(OutlierModel, InstructionSetsThreadsAndPackingGiveTheSameBits) {
   const ModelConfig config = tiny_config();
   Image image = quantized(planted(config, false, 10.0f), TensorType::q4_0, true);
   const GgufFile gguf = image.build(config);
-  const Floats expected = logits(Model(gguf, best()), 1, kTokens.size());
+  const Floats expected = logits(Model(gguf, best()), 1, kTinyTokens.size());
   for (const kernels::Isa isa : kernels::fallbacks(best())) {
     // Floats are summed in another order by scalar code than by NEON.
     if (host_cpu().neon && isa == kernels::Isa::scalar) continue;
     Model model(gguf, isa);
-    EXPECT_EQ(logits(model, 3, kTokens.size()), expected) << kernels::isa_name(isa);
+    EXPECT_EQ(logits(model, 3, kTinyTokens.size()), expected) << kernels::isa_name(isa);
     ThreadPool pool(1);
     model.use_packed(load_packed(gguf, plan_packing(model.matrices(), isa), {}, pool, {}));
-    EXPECT_EQ(logits(model, 2, kTokens.size()), expected) << kernels::isa_name(isa) << " packed";
+    EXPECT_EQ(logits(model, 2, kTinyTokens.size()), expected) << kernels::isa_name(isa) << " packed";
     model.use_packed(nullptr);
-    EXPECT_EQ(logits(model, 1, kTokens.size()), expected) << kernels::isa_name(isa) << " unpacked again";
+    EXPECT_EQ(logits(model, 1, kTinyTokens.size()), expected) << kernels::isa_name(isa) << " unpacked again";
   }
 }
 
@@ -217,11 +208,11 @@ TEST(OutlierModel, BranchesLowerTheErrorOfPlantedOutliers) {
   const ModelConfig config = tiny_config();
   Image floats = planted(config, false, 10.0f);
   const GgufFile reference = floats.build(config);
-  const Floats want = flat(ReferenceForward(reference).run(kTokens));
+  const Floats want = flat(ReferenceForward(reference).run(kTinyTokens));
   const auto error = [&](bool with_branch) {
     Image image = quantized(floats, TensorType::q4_0, with_branch);
     const GgufFile gguf = image.build(config);
-    return mean_square_difference(flat(ReferenceForward(gguf).run(kTokens)), want);
+    return mean_square_difference(flat(ReferenceForward(gguf).run(kTinyTokens)), want);
   };
   EXPECT_LT(error(true), 0.5 * error(false));
 }

@@ -2,6 +2,9 @@
 // with every key and value recomputed. Weights come through the scalar decoders. Slow; for models of a few layers.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -161,5 +164,24 @@ class ReferenceForward {
   const GgufFile* gguf_;  // not owned
   ModelConfig config_;
 };
+
+/// Of logits and their reference.
+inline double largest_difference(const std::vector<float>& got, const std::vector<std::vector<double>>& want) {
+  double worst = 0;
+  size_t i = 0;
+  for (const auto& row : want) {
+    for (const double value : row) worst = std::max(worst, std::abs(static_cast<double>(got.at(i++)) - value));
+  }
+  EXPECT_EQ(i, got.size());
+  return worst;
+}
+
+/// Of logits of two forward passes.
+inline double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i] - b[i])));
+  return worst;
+}
 
 }  // namespace thimble

@@ -1,5 +1,8 @@
-// Tiny configurations that model and runtime tests share.
+// Tiny configurations and tokens that model and runtime tests share.
 #pragma once
+
+#include <cstdint>
+#include <vector>
 
 #include "model/model_config.h"
 
@@ -23,5 +26,8 @@ inline ModelConfig tiny_config(const char* architecture = "llama") {
   c.rope_style = c.has_qkv_bias ? ops::RopeStyle::neox : ops::RopeStyle::norm;
   return c;
 }
+
+/// Of tiny_config's vocabulary.
+inline const std::vector<int32_t> kTinyTokens = {1, 17, 200, 33, 33, 90, 5, 263, 0, 120, 64, 71};
 
 }  // namespace thimble

@@ -13,21 +13,12 @@
 #include "kernels/guarded_memory_test.h"
 #include "ops/kv_layout.h"
 #include "ops/ops.h"
+#include "ops/test_random.h"
 
 namespace thimble::ops {
 namespace {
 
 using kernels::Isa;
-
-std::vector<float> random_floats(size_t n, uint32_t seed) {
-  std::vector<float> values(n);
-  uint32_t state = seed * 2654435761u + 12345u;
-  for (float& v : values) {
-    state = state * 1664525u + 1013904223u;
-    v = static_cast<float>(static_cast<int32_t>(state ^ (state >> 15))) * 0x1p-31f;
-  }
-  return values;
-}
 
 // A cache of one layer for n_ctx positions, in memory that ends at an inaccessible page. What nobody stored looks like
 // NaN halves, large bytes and huge scales.

@@ -9,40 +9,40 @@ namespace thimble::ops {
 
 namespace {
 
-// A tile of results is kRows x kColumns: 128 KiB of floats, beside what the kernel keeps. 128 rows are one pass of the
-// kernels (kMaxColumns of panel_matmul.h), so that they widen a panel once per tile.
-constexpr int64_t kRows = 128;
-constexpr int64_t kColumns = 256;
+// A tile of results is 128 KiB of floats, beside what the kernel keeps. 128 rows are one pass of the kernels
+// (kMaxColumns of panel_matmul.h), so that they widen a panel once per tile.
+constexpr int64_t kTileRows = 128;
+constexpr int64_t kTileColumns = 256;
 
-struct Tile {
+struct GramTile {
   int64_t row, row_end, column, column_end;
 };
 
 // Tiles of the triangle, rows of tiles one after the other: tile number `index`.
-Tile find_tile(int64_t n, int64_t index) noexcept {
-  for (int64_t row = 0;; row += kRows) {
-    const int64_t first = row / kColumns * kColumns;
-    const int64_t n_tiles = (n - first + kColumns - 1) / kColumns;
+GramTile find_tile(int64_t n, int64_t index) noexcept {
+  for (int64_t row = 0;; row += kTileRows) {
+    const int64_t first = row / kTileColumns * kTileColumns;
+    const int64_t n_tiles = (n - first + kTileColumns - 1) / kTileColumns;
     if (index >= n_tiles) {
       index -= n_tiles;
       continue;
     }
-    const int64_t column = first + index * kColumns;
-    return {row, std::min(row + kRows, n), column, std::min(column + kColumns, n)};
+    const int64_t column = first + index * kTileColumns;
+    return {row, std::min(row + kTileRows, n), column, std::min(column + kTileColumns, n)};
   }
 }
 
 int64_t count_tiles(int64_t n) noexcept {
   int64_t count = 0;
-  for (int64_t row = 0; row < n; row += kRows) {
-    count += (n - row / kColumns * kColumns + kColumns - 1) / kColumns;
+  for (int64_t row = 0; row < n; row += kTileRows) {
+    count += (n - row / kTileColumns * kTileColumns + kTileColumns - 1) / kTileColumns;
   }
   return count;
 }
 
-void add_tile(const Tile& tile, int64_t n, const float* products, double* h) noexcept {
+void add_tile(const GramTile& tile, int64_t n, const float* products, double* h) noexcept {
   for (int64_t r = tile.row; r < tile.row_end; ++r) {
-    const float* const from = products + (r - tile.row) * kColumns;
+    const float* const from = products + (r - tile.row) * kTileColumns;
     double* const to = h + triangle_row(n, r) - r;
     for (int64_t c = std::max(tile.column, r); c < tile.column_end; ++c) {
       to[c] += static_cast<double>(from[c - tile.column]);
@@ -53,7 +53,7 @@ void add_tile(const Tile& tile, int64_t n, const float* products, double* h) noe
 }  // namespace
 
 size_t gram_scratch_floats(const Backend& backend) noexcept {
-  return static_cast<size_t>(backend.pool->n_threads()) * kRows * kColumns;
+  return static_cast<size_t>(backend.pool->n_threads()) * kTileRows * kTileColumns;
 }
 
 void add_gram(const Backend& backend, const float* x_t, int64_t n, int64_t n_tokens, double* h,
@@ -64,15 +64,15 @@ void add_gram(const Backend& backend, const float* x_t, int64_t n, int64_t n_tok
   std::atomic<int64_t> next{0};
   const int64_t n_tiles = count_tiles(n);
   backend.pool->run([&](int thread_index) {
-    float* const products = scratch + int64_t{thread_index} * kRows * kColumns;
+    float* const products = scratch + int64_t{thread_index} * kTileRows * kTileColumns;
     for (int64_t i = next.fetch_add(1); i < n_tiles; i = next.fetch_add(1)) {
-      const Tile tile = find_tile(n, i);
+      const GramTile tile = find_tile(n, i);
       kernel->function({.weights = reinterpret_cast<const std::byte*>(x_t + tile.column * n_tokens),
                         .weight_stride = stride,
                         .x = reinterpret_cast<const std::byte*>(x_t + tile.row * n_tokens),
                         .x_stride = stride,
                         .out = products,
-                        .out_stride = kColumns,
+                        .out_stride = kTileColumns,
                         .n_rows = tile.column_end - tile.column,
                         .n_cols = tile.row_end - tile.row,
                         .k = n_tokens,

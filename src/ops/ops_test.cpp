@@ -14,21 +14,12 @@
 #include "base/float16.h"
 #include "kernels/matmul_kernel.h"
 #include "kernels/vector_registry.h"
+#include "ops/test_random.h"
 
 namespace thimble::ops {
 namespace {
 
 using kernels::Isa;
-
-std::vector<float> random_floats(size_t n, uint32_t seed) {
-  std::vector<float> values(n);
-  uint32_t state = seed * 2654435761u + 12345u;
-  for (float& v : values) {
-    state = state * 1664525u + 1013904223u;
-    v = static_cast<float>(static_cast<int32_t>(state ^ (state >> 15))) * 0x1p-31f;
-  }
-  return values;
-}
 
 class Ops : public testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, Ops, testing::ValuesIn(kernels::supported_isas(host_cpu())),

@@ -19,7 +19,7 @@ constexpr int64_t kTokens = 24;
 constexpr int64_t kRows = 64;
 constexpr int64_t kChannels = kernels::kFloatChunk;
 
-struct Tile {
+struct OutlierTile {
   alignas(64) float x[kTokens * kChannels];
   alignas(64) float product[kTokens * kRows];
 };
@@ -52,7 +52,7 @@ OutlierColumns prepare_outliers(std::span<const int32_t> index, const TensorView
 void add_outlier_products(const Weight& weight, const float* x, int64_t n_tokens, int64_t begin, int64_t end,
                           float* out) noexcept {
   const OutlierColumns& o = weight.outliers;
-  Tile tile;
+  OutlierTile tile;
   for (int64_t first = 0; first < o.k(); first += kChannels) {
     const int64_t k = std::min(kChannels, o.k() - first);
     for (int64_t token = 0; token < n_tokens; token += kTokens) {

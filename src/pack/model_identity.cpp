@@ -14,7 +14,6 @@ namespace {
 
 constexpr size_t kSamples = 64;
 constexpr size_t kSampleBytes = 4096;
-constexpr size_t kReadBytes = size_t{4} << 20;
 
 template <typename T>
 void add_number(ContentHasher& hasher, T value) {

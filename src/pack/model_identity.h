@@ -10,6 +10,9 @@
 
 namespace thimble {
 
+/// Files of gigabytes are read in pieces of this, between which a task may report or end.
+constexpr size_t kReadBytes = size_t{4} << 20;
+
 /// What a start looks at: no more than 64 pages of the tensor data are read.
 struct ModelIdentity {
   std::vector<FileStamp> parts;  // of each file of a split set, in order

@@ -124,7 +124,6 @@ void settle_touched(SidecarCheck& check, const GgufFile& gguf, const ModelIdenti
 }
 
 void verify_panels(const SidecarCheck& check, const Task& task) {
-  constexpr size_t kReadBytes = size_t{4} << 20;
   for (const SidecarTensor& t : check.header.tensors) {
     ContentHasher hasher;
     for (std::span<const std::byte> rest = check.file.bytes().subspan(t.offset, t.bytes); !rest.empty();) {

@@ -15,8 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kReadBytes = size_t{4} << 20;
-
 // One write call, at a multiple of its size: Linux then keeps the file in huge pages of the page cache (large folios of
 // ext4, xfs and btrfs), which the mapping inherits. Measured: 151 of 630 MB in huge pages with writes of about 1 MB
 // anywhere, all of it with these, and a sixth more decode speed.

@@ -11,11 +11,9 @@ namespace thimble {
 
 namespace {
 
-// Fewer held-out rows than this decide nothing: the noise of the comparison exceeds the gains looked for.
-constexpr int64_t kMinHeldOutRows = 32;
 constexpr size_t kMinGroup = 32;
 
-struct Candidate {
+struct AwqCandidate {
   std::string form;
   double ratio = 0.0;
   std::vector<float> factors;
@@ -28,9 +26,9 @@ std::string form_name(const FoldSite& site, AwqForm form, TieBy tie) {
   return name;
 }
 
-std::vector<Candidate> make_candidates(const FoldSite& site, std::span<const float> x_mean,
-                                       std::span<const float> w_mean, int n_grid) {
-  std::vector<Candidate> out;
+std::vector<AwqCandidate> make_candidates(const FoldSite& site, std::span<const float> x_mean,
+                                          std::span<const float> w_mean, int n_grid) {
+  std::vector<AwqCandidate> out;
   std::vector<TieBy> ties = {TieBy::mean};
   if (site.n_rep > 1) ties.push_back(TieBy::max);
   for (const AwqForm form : {AwqForm::plain, AwqForm::duo}) {
@@ -69,7 +67,7 @@ class SiteSearch {
     measure_ = measure(*statistics, input);
     FoldChoice choice;
     choice.site = site.name();
-    std::vector<Candidate> best = compare(site, *statistics, matrices, task, &choice);
+    std::vector<AwqCandidate> best = compare(site, *statistics, matrices, task, &choice);
     decide(site, input, &best, &choice, out);
     out->choices.push_back(std::move(choice));
     calibration_->release(input);
@@ -92,27 +90,27 @@ class SiteSearch {
   }
 
   /// The best candidates by the search's loss, identity left out.
-  std::vector<Candidate> compare(const FoldSite& site, const InputStatistics& statistics,
-                                 std::span<const SampledMatrix> matrices, const Task& task, FoldChoice* choice) {
+  std::vector<AwqCandidate> compare(const FoldSite& site, const InputStatistics& statistics,
+                                    std::span<const SampledMatrix> matrices, const Task& task, FoldChoice* choice) {
     const RoundRowsFn round = round_by_search(backend_);
     SiteLoss loss(backend_, matrices, importance_, measure_);
     const std::vector<float> ones(static_cast<size_t>(site.n), 1.0f);
     choice->loss_identity = choice->loss = loss.of(ones, round);
-    std::vector<Candidate> candidates =
+    std::vector<AwqCandidate> candidates =
         make_candidates(site, mean_magnitudes(statistics), weight_means(matrices, site.n), settings_->n_grid);
-    for (Candidate& candidate : candidates) {
+    for (AwqCandidate& candidate : candidates) {
       task.check(gguf_->source());
       candidate.loss = loss.of(candidate.factors, round);
     }
-    std::erase_if(candidates, [&](const Candidate& c) { return !(c.loss < choice->loss_identity); });
+    std::erase_if(candidates, [&](const AwqCandidate& c) { return !(c.loss < choice->loss_identity); });
     std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.loss < b.loss; });
+                     [](const AwqCandidate& a, const AwqCandidate& b) { return a.loss < b.loss; });
     const auto n_kept = static_cast<size_t>(std::max(settings_->n_finalists, 1));
     if (candidates.size() > n_kept) candidates.resize(n_kept);
     return candidates;
   }
 
-  void decide(const FoldSite& site, const std::string& input, std::vector<Candidate>* finalists, FoldChoice* choice,
+  void decide(const FoldSite& site, const std::string& input, std::vector<AwqCandidate>* finalists, FoldChoice* choice,
               FoldSearch* out) {
     choice->form = "identity";
     choice->final_identity = choice->final_loss = choice->loss_identity;
@@ -125,8 +123,8 @@ class SiteSearch {
     const RoundRowsFn round = settings_->final_round ? settings_->final_round : round_by_search(backend_);
     SiteLoss loss(backend_, matrices, importance_, measure);
     choice->final_identity = loss.of(std::vector<float>(static_cast<size_t>(site.n), 1.0f), round);
-    const Candidate* best = nullptr;
-    for (const Candidate& candidate : *finalists) {
+    const AwqCandidate* best = nullptr;
+    for (const AwqCandidate& candidate : *finalists) {
       const double value = loss.of(candidate.factors, round);
       if (best != nullptr && !(value < choice->final_loss)) continue;
       best = &candidate;

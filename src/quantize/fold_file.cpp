@@ -12,7 +12,7 @@ namespace thimble {
 
 namespace {
 
-constexpr int64_t kPieceElements = int64_t{1} << 20;
+constexpr int64_t kFoldPieceElements = int64_t{1} << 20;
 
 /// Decodes, folds, encodes; rows of a vector are its elements.
 void write_folded_tensor(const GgufFile& input, const GgufTensor& tensor, const TensorScales& scales,
@@ -25,7 +25,7 @@ void write_folded_tensor(const GgufFile& input, const GgufTensor& tensor, const 
   const bool vector = tensor.n_dims == 1;
   const int64_t n_in = vector ? 1 : tensor.view.ne[0];
   const int64_t n_rows = vector ? tensor.view.ne[0] : tensor.view.n_rows();
-  const int64_t rows_at_once = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(n_in, 1));
+  const int64_t rows_at_once = std::max<int64_t>(1, kFoldPieceElements / std::max<int64_t>(n_in, 1));
   const size_t row_bytes = static_cast<size_t>(n_in) * type.block_bytes;
   std::vector<float> values;
   std::vector<std::byte> bytes;

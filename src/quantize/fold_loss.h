@@ -82,6 +82,10 @@ class SiteLoss {
   ops::ActivationBuffer scratch_;
 };
 
+/// Fewer held-out rows than this decide nothing: the noise of the comparison exceeds the gains looked for. smooth.h
+/// takes half of them to choose, half to decide.
+inline constexpr int64_t kMinHeldOutRows = 32;
+
 /// What was found at one site.
 struct FoldChoice {
   std::string site;            // "blk.3.qkv"

@@ -25,15 +25,15 @@ std::vector<float> noise(int64_t n, uint32_t seed) {
   return out;
 }
 
-constexpr int64_t kRows = 24;
-constexpr int64_t kColumns = 128;
+constexpr int64_t kOutputs = 24;
+constexpr int64_t kInputs = 128;
 
 std::vector<float> round_to(TensorType type, const std::vector<float>& weights, const float* importance) {
   std::vector<float> out(weights.size());
-  std::vector<std::byte> blocks(*row_bytes(type, kColumns));
-  for (int64_t row = 0; row < kRows; ++row) {
-    traits(type).encode(weights.data() + row * kColumns, importance, blocks.data(), kColumns);
-    traits(type).decode(blocks.data(), out.data() + row * kColumns, kColumns);
+  std::vector<std::byte> blocks(*row_bytes(type, kInputs));
+  for (int64_t row = 0; row < kOutputs; ++row) {
+    traits(type).encode(weights.data() + row * kInputs, importance, blocks.data(), kInputs);
+    traits(type).decode(blocks.data(), out.data() + row * kInputs, kInputs);
   }
   return out;
 }
@@ -43,7 +43,7 @@ double weighted_error(const std::vector<float>& weights, const std::vector<float
   double sum = 0.0;
   for (size_t i = 0; i < weights.size(); ++i) {
     const double difference = static_cast<double>(weights[i]) - static_cast<double>(rounded[i]);
-    sum += static_cast<double>(mean_square[i % kColumns]) * difference * difference;
+    sum += static_cast<double>(mean_square[i % kInputs]) * difference * difference;
   }
   return sum;
 }
@@ -53,14 +53,14 @@ double branched_error(TensorType type, const std::vector<float>& weights, const 
                       const std::vector<int32_t>& index) {
   std::vector<float> cleared = weights;
   std::vector<float> importance = mean_square;
-  clear_channels(index, cleared.data(), kRows, kColumns);
+  clear_channels(index, cleared.data(), kOutputs, kInputs);
   clear_importance(index, importance);
   std::vector<float> sum = round_to(type, cleared, importance.data());
-  const OutlierBranch branch = make_outliers(index, {weights.data(), sum.data(), kRows, kColumns, type});
-  for (int64_t row = 0; row < kRows; ++row) {
+  const OutlierBranch branch = make_outliers(index, {weights.data(), sum.data(), kOutputs, kInputs, type});
+  for (int64_t row = 0; row < kOutputs; ++row) {
     for (int64_t j = 0; j < branch.k(); ++j) {
       const auto channel = static_cast<size_t>(branch.index[static_cast<size_t>(j)]);
-      sum[static_cast<size_t>(row * kColumns) + channel] +=
+      sum[static_cast<size_t>(row * kInputs) + channel] +=
           f16_to_f32(branch.values[static_cast<size_t>(row * branch.k() + j)]);
     }
   }
@@ -70,15 +70,15 @@ double branched_error(TensorType type, const std::vector<float>& weights, const 
 std::vector<int32_t> choose(TensorType type, const std::vector<float>& weights, const std::vector<float>& mean_square,
                             int64_t k) {
   const std::vector<float> rounded = round_to(type, weights, mean_square.data());
-  return worst_channels(outlier_gains({weights.data(), rounded.data(), kRows, kColumns, type}, mean_square), k);
+  return worst_channels(outlier_gains({weights.data(), rounded.data(), kOutputs, kInputs, type}, mean_square), k);
 }
 
 TEST(OutlierBranch, PlantedChannelsAreFoundAndLowerTheError) {
-  std::vector<float> weights = noise(kRows * kColumns, 1);
-  const std::vector<float> flat(kColumns, 1.0f);
+  std::vector<float> weights = noise(kOutputs * kInputs, 1);
+  const std::vector<float> flat(kInputs, 1.0f);
   const std::vector<int32_t> planted = {7, 40, 99};
-  for (int64_t row = 0; row < kRows; ++row) {
-    for (const int32_t channel : planted) weights[static_cast<size_t>(row * kColumns + channel)] *= 20.0f;
+  for (int64_t row = 0; row < kOutputs; ++row) {
+    for (const int32_t channel : planted) weights[static_cast<size_t>(row * kInputs + channel)] *= 20.0f;
   }
   for (const TensorType type : {TensorType::q4_0, TensorType::q4_1, TensorType::i4_g64, TensorType::i4_g128,
                                 TensorType::i5_g64, TensorType::iq4_nl}) {
@@ -92,16 +92,16 @@ TEST(OutlierBranch, PlantedChannelsAreFoundAndLowerTheError) {
 // The expected gains order channels much as measuring each would: the best four by them do nearly as well as the best
 // four by trying every channel alone.
 TEST(OutlierBranch, ExpectedGainsFollowMeasuredOnes) {
-  std::vector<float> weights = noise(kRows * kColumns, 2);
-  std::vector<float> mean_square(kColumns);
+  std::vector<float> weights = noise(kOutputs * kInputs, 2);
+  std::vector<float> mean_square(kInputs);
   for (size_t i = 0; i < mean_square.size(); ++i) mean_square[i] = i % 10 == 3 ? 30.0f : 1.0f;
-  for (int64_t row = 0; row < kRows; ++row) {
-    for (int64_t i = 0; i < kColumns; i += 17) weights[static_cast<size_t>(row * kColumns + i)] *= 4.0f;
+  for (int64_t row = 0; row < kOutputs; ++row) {
+    for (int64_t i = 0; i < kInputs; i += 17) weights[static_cast<size_t>(row * kInputs + i)] *= 4.0f;
   }
   for (const TensorType type : {TensorType::q4_0, TensorType::i4_g64, TensorType::i4_g128}) {
     const double plain = branched_error(type, weights, mean_square, {});
     std::vector<double> measured;
-    for (int32_t channel = 0; channel < kColumns; ++channel) {
+    for (int32_t channel = 0; channel < kInputs; ++channel) {
       measured.push_back(plain - branched_error(type, weights, mean_square, {channel}));
     }
     const double ideal = branched_error(type, weights, mean_square, worst_channels(measured, 4));

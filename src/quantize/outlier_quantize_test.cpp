@@ -1,6 +1,5 @@
 // Outlier branches from a recipe to a file and into a model.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,20 +14,10 @@
 #include "model/model.h"
 #include "model/synthetic_model.h"
 #include "quantize/quantize.h"
+#include "quantize/test_folder.h"
 
 namespace thimble {
 namespace {
-
-struct Folder {
-  Folder() : path(testing::TempDir() + "outlier_quantize_" + std::to_string(::getpid())) {
-    std::filesystem::create_directories(path);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-  std::string path;
-};
 
 ModelConfig config() {
   ModelConfig c;

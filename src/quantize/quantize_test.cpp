@@ -16,26 +16,12 @@
 #include "base/float16.h"
 #include "format/gguf_summary.h"
 #include "format/gguf_writer.h"
+#include "quantize/test_folder.h"
 
 namespace thimble {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A folder of its own for one test, removed afterwards.
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / fmt::format("thimble-quantize-{}-{}", ::getpid(), counter_++)) {
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  size_t n_entries() const { return static_cast<size_t>(std::distance(fs::directory_iterator(path_), {})); }
-
- private:
-  static inline int counter_ = 0;
-  fs::path path_;
-};
 
 struct TinyTensor {
   GgufTensorPlan plan;

@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "calibrate/calibration.h"
 #include "quantize/scheme.h"
 
 namespace thimble {
@@ -126,12 +125,8 @@ std::string recipe_identity(const Recipe& recipe) {
       .dump();
 }
 
-Recipe with_default_rounding(Recipe recipe, const Calibration* calibration) {
-  if (calibration == nullptr || recipe.names_rounding) return recipe;
-  const std::vector<std::string> inputs = calibration->inputs();
-  const bool second = std::any_of(inputs.begin(), inputs.end(),
-                                  [&](const std::string& input) { return calibration->has_second_moment(input); });
-  if (second) recipe.rounding.method = RoundingMethod::best;
+Recipe with_default_rounding(Recipe recipe, bool has_second_moments) {
+  if (has_second_moments && !recipe.names_rounding) recipe.rounding.method = RoundingMethod::best;
   return recipe;
 }
 

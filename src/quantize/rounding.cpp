@@ -14,9 +14,21 @@
 
 namespace thimble {
 
+/// Sums of squared output errors; turned into relative ones at the end.
+struct SquareSums {
+  double calibration = 0.0;
+  double heldout = 0.0;
+
+  SquareSums& operator+=(const SquareSums& other) noexcept {
+    calibration += other.calibration;
+    heldout += other.heldout;
+    return *this;
+  }
+};
+
 namespace {
 
-constexpr std::array<std::string_view, 4> kNames = {"search", "gptq", "gptq_cd", "best"};
+constexpr std::array<std::string_view, 4> kMethodNames = {"search", "gptq", "gptq_cd", "best"};
 
 // Floats of a strip: 16 MB of weights, as much of errors, and about as much again for scales and codes.
 constexpr int64_t kStripElements = int64_t{1} << 22;
@@ -31,20 +43,8 @@ bool has_heldout(const RoundingInput& input) noexcept {
   return input.heldout.n_rows > 0;
 }
 
-/// Sums of squared output errors; turned into relative ones at the end.
-struct Sums {
-  double calibration = 0.0;
-  double heldout = 0.0;
-
-  Sums& operator+=(const Sums& other) noexcept {
-    calibration += other.calibration;
-    heldout += other.heldout;
-    return *this;
-  }
-};
-
-Sums measure(const ops::Backend& backend, const RoundingInput& input, const float* e, int64_t n_rows) {
-  Sums out;
+SquareSums measure(const ops::Backend& backend, const RoundingInput& input, const float* e, int64_t n_rows) {
+  SquareSums out;
   if (input.second_moment != nullptr) {
     out.calibration = quadratic_loss(backend, input.second_moment->values.data(), e, n_rows, input.n_in);
   }
@@ -52,7 +52,7 @@ Sums measure(const ops::Backend& backend, const RoundingInput& input, const floa
   return out;
 }
 
-RoundingLoss relative(const RoundingInput& input, const Sums& errors, const Sums& outputs) noexcept {
+RoundingLoss relative(const RoundingInput& input, const SquareSums& errors, const SquareSums& outputs) noexcept {
   const auto share = [](double error, double output) { return output > 0.0 ? error / output : 0.0; };
   RoundingLoss loss;
   if (input.second_moment != nullptr) loss.calibration = share(errors.calibration, outputs.calibration);
@@ -123,7 +123,7 @@ void descend_until_done(const ops::Backend& backend, const RoundingInput& input,
 struct Rounder::Candidate {
   RoundingMethod method;
   std::vector<std::byte> bytes;
-  Sums sums;
+  SquareSums sums;
 
   void take(const ops::Backend& backend, const RoundingInput& input, const RowStrip& strip, int64_t first_row) {
     const size_t row = *row_bytes(input.type, static_cast<uint64_t>(input.n_in));
@@ -134,16 +134,16 @@ struct Rounder::Candidate {
 };
 
 std::string_view rounding_method_name(RoundingMethod method) noexcept {
-  return kNames[static_cast<size_t>(method)];
+  return kMethodNames[static_cast<size_t>(method)];
 }
 
 RoundingMethod rounding_method_from_name(std::string_view name) {
-  const auto found = std::find(kNames.begin(), kNames.end(), name);
-  if (found == kNames.end()) {
+  const auto found = std::find(kMethodNames.begin(), kMethodNames.end(), name);
+  if (found == kMethodNames.end()) {
     fail(ErrorCode::invalid_argument, "rounding method: found '{}', expected one of: {}", name,
-         fmt::join(kNames, ", "));
+         fmt::join(kMethodNames, ", "));
   }
-  return static_cast<RoundingMethod>(found - kNames.begin());
+  return static_cast<RoundingMethod>(found - kMethodNames.begin());
 }
 
 void check_rounding_settings(const RoundingSettings& settings) {
@@ -212,7 +212,7 @@ Rounded Rounder::round_second_order(const RoundingInput& input, const RoundingSe
   Candidate search{RoundingMethod::search, {}, {}};
   Candidate gptq{RoundingMethod::gptq, {}, {}};
   Candidate descent{RoundingMethod::gptq_cd, {}, {}};
-  Sums outputs;
+  SquareSums outputs;
   const int64_t rows = strip_rows(input.n_out, input.n_in);
   for (int64_t first = 0; first < input.n_out; first += rows) {
     task.check(input.name);
@@ -268,7 +268,7 @@ Rounded Rounder::round(const RoundingInput& input, const RoundingSettings& setti
     return out;
   }
   Candidate search{RoundingMethod::search, {}, {}};
-  Sums outputs;
+  SquareSums outputs;
   const int64_t rows = strip_rows(input.n_out, input.n_in);
   for (int64_t first = 0; first < input.n_out; first += rows) {
     task.check(input.name);

@@ -32,9 +32,9 @@ struct Scheme {
 // LLAMA_FTYPE_GUESSED, "not specified in the model file": the schemes of our own types have no number there.
 constexpr uint32_t kOwnFileType = 1024;
 
-constexpr std::string_view kNames[] = {"f16",     "q8_0",   "q6_k",    "q5_k_m", "q5_k_s", "i5_g64",
-                                       "i5_g128", "q4_1",   "q4_k_m",  "q4_k_s", "iq4_nl", "q4_0",
-                                       "i4_g64",  "iq4_xs", "i4_g128", "q3_k_m", "q2_k"};
+constexpr std::string_view kSchemeNames[] = {"f16",     "q8_0",   "q6_k",    "q5_k_m", "q5_k_s", "i5_g64",
+                                             "i5_g128", "q4_1",   "q4_k_m",  "q4_k_s", "iq4_nl", "q4_0",
+                                             "i4_g64",  "iq4_xs", "i4_g128", "q3_k_m", "q2_k"};
 constexpr Scheme kSchemes[] = {
     {Mix::f16, TensorType::f16, 1},
     {Mix::q8_0, TensorType::q8_0, 7},
@@ -54,11 +54,11 @@ constexpr Scheme kSchemes[] = {
     {Mix::q3_k_m, TensorType::q3_k, 12},
     {Mix::q2_k, TensorType::q2_k, 10},
 };
-static_assert(std::size(kNames) == std::size(kSchemes));
+static_assert(std::size(kSchemeNames) == std::size(kSchemes));
 
 const Scheme* find_scheme(std::string_view name) noexcept {
-  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
-  return found == std::end(kNames) ? nullptr : &kSchemes[found - std::begin(kNames)];
+  const auto* found = std::find(std::begin(kSchemeNames), std::end(kSchemeNames), name);
+  return found == std::end(kSchemeNames) ? nullptr : &kSchemes[found - std::begin(kSchemeNames)];
 }
 
 enum class Category { token_embedding, output, attn_v, attn_output, ffn_down, other };
@@ -269,7 +269,7 @@ TypeChoice choose_type(const Recipe& recipe, const MixState& state, const Tensor
 }  // namespace
 
 std::span<const std::string_view> scheme_names() noexcept {
-  return kNames;
+  return kSchemeNames;
 }
 
 uint32_t file_type_id(std::string_view scheme) noexcept {

@@ -19,8 +19,6 @@
 
 namespace thimble {
 
-class Calibration;
-
 /// Names accepted by --scheme, largest first: f16, q8_0, q6_k, q5_k_m, q5_k_s, i5_g64, i5_g128, q4_1, q4_k_m, q4_k_s,
 /// iq4_nl, q4_0, i4_g64, iq4_xs, i4_g128, q3_k_m, q2_k.
 std::span<const std::string_view> scheme_names() noexcept;
@@ -72,8 +70,8 @@ struct Recipe {
 std::string recipe_identity(const Recipe& recipe);
 
 /// The recipe itself when it names a way of rounding; otherwise, with second moments at hand, tensors are rounded by
-/// `best`. `calibration` may be null.
-Recipe with_default_rounding(Recipe recipe, const Calibration* calibration);
+/// `best`.
+Recipe with_default_rounding(Recipe recipe, bool has_second_moments);
 
 /// How a recipe rounds a tensor.
 const RoundingSettings& rounding_of(const Recipe& recipe, std::string_view tensor) noexcept;

@@ -289,13 +289,13 @@ TEST(Recipe, BestIsTheDefaultOfWhoHasSecondMoments) {
   entry.second_moment = {1.0f, 0.0f, 0.0f, 1.0f};
   const Calibration second_moments = Calibration::from_entries({}, std::span(&entry, 1));
   const Recipe plain = recipe_from_scheme("q4_0");
-  EXPECT_EQ(with_default_rounding(plain, nullptr).rounding.method, RoundingMethod::search);
-  EXPECT_EQ(with_default_rounding(plain, &importance_only).rounding.method, RoundingMethod::search);
-  EXPECT_EQ(with_default_rounding(plain, &second_moments).rounding.method, RoundingMethod::best);
+  EXPECT_EQ(with_default_rounding(plain, false).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(plain, importance_only.has_second_moments()).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(plain, second_moments.has_second_moments()).rounding.method, RoundingMethod::best);
   const Recipe asked = parse_recipe("scheme = \"q4_0\"\nmethod = \"search\"\n", "r.toml");
-  EXPECT_EQ(with_default_rounding(asked, &second_moments).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(asked, true).rounding.method, RoundingMethod::search);
   const Recipe rules = parse_recipe("scheme = \"q4_0\"\n[[rounding]]\nmatch = \"*\"\nmethod = \"gptq\"\n", "r.toml");
-  EXPECT_EQ(with_default_rounding(rules, &second_moments).rounding.method, RoundingMethod::search);
+  EXPECT_EQ(with_default_rounding(rules, true).rounding.method, RoundingMethod::search);
 }
 
 TEST(Recipe, CommandLineRules) {

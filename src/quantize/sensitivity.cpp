@@ -33,13 +33,6 @@ int64_t first_changed_layer(std::string_view tensor, int64_t n_layer) {
   return layer;
 }
 
-struct Sequence {
-  std::vector<int32_t> tokens;
-  std::vector<int64_t> scored;               // positions
-  std::vector<AlignedBuffer<float>> stream;  // [n_layer + 1] inputs of the layers and of the head: [n_tokens, n_embd]
-  std::vector<float> log_p;                  // [n_scored, n_vocab] of the float model
-};
-
 void check_sequences(const SensitivitySettings& settings, const ModelConfig& config, const std::string& source) {
   if (settings.sequences.empty() || settings.score_every < 1) {
     fail(ErrorCode::invalid_argument, "{}: sensitivity: found no tokens to measure on", source);
@@ -83,6 +76,13 @@ std::string hash_of(const SensitivitySettings& settings) {
 }  // namespace
 
 struct SensitivityMeter::State {
+  struct Sequence {
+    std::vector<int32_t> tokens;
+    std::vector<int64_t> scored;               // positions
+    std::vector<AlignedBuffer<float>> stream;  // [n_layer + 1] inputs of the layers and of the head: [n_tokens, n_embd]
+    std::vector<float> log_p;                  // [n_scored, n_vocab] of the float model
+  };
+
   State(const GgufFile& file, kernels::Isa isa, SensitivitySettings given, RoundFn round_fn, ThreadPool& threads,
         Task given_task)
       : gguf(&file),
@@ -334,7 +334,7 @@ int64_t SensitivityMeter::n_scored() const noexcept {
 
 uint64_t SensitivityMeter::memory_bytes() const noexcept {
   uint64_t floats = 0;
-  for (const Sequence& s : state_->sequences) {
+  for (const State::Sequence& s : state_->sequences) {
     floats += s.log_p.size();
     for (const AlignedBuffer<float>& kept : s.stream) floats += kept.size();
   }

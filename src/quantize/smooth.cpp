@@ -12,7 +12,6 @@ namespace thimble {
 
 namespace {
 
-constexpr int64_t kMinHeldOutRows = 32;  // 16 to choose, 16 to decide
 constexpr float kMinMagnitude = 1e-5f;
 
 /// max |w| of each column over all consumers; [n].

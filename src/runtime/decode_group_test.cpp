@@ -6,26 +6,10 @@
 #include <deque>
 
 #include "base/error.h"
-#include "model/synthetic_model.h"
-#include "model/synthetic_shapes_test.h"
+#include "runtime/test_tiny_engine.h"
 
 namespace thimble {
 namespace {
-
-struct Tiny {
-  explicit Tiny(TensorType type, int n_threads = 2) {
-    ThreadPool pool(1);
-    const ModelConfig config = tiny_config();
-    SyntheticOptions options;
-    options.vocabulary = true;
-    model = make_synthetic_model(config, synthetic_tensors(config, type, false), options, pool);
-    EngineOptions engine_options;
-    engine_options.n_threads = n_threads;
-    engine = Engine::from_gguf(GgufFile::parse({model.image.data(), model.image.size()}, "tiny"), engine_options);
-  }
-  SyntheticModel model;  // the engine reads its image
-  std::shared_ptr<const Engine> engine;
-};
 
 std::vector<TokenId> prompt(size_t i) {
   std::vector<TokenId> out;
@@ -43,7 +27,7 @@ SessionOptions options(ops::KvType kv) {
 TEST(DecodeGroup, LogitsAreBitForBitThoseOfEachSessionAlone) {
   for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::q8_0, TensorType::q4_0}) {
     for (const ops::KvType kv : {ops::KvType::f16, ops::KvType::int8}) {
-      const Tiny tiny(type);
+      const TinyEngine tiny(type);
       constexpr size_t kSessions = 5;
       constexpr size_t kSteps = 8;
       std::deque<Session> sessions;
@@ -77,7 +61,7 @@ TEST(DecodeGroup, LogitsAreBitForBitThoseOfEachSessionAlone) {
 }
 
 TEST(DecodeGroup, SessionsOfDifferentEnginesOrTooManyAreRefused) {
-  const Tiny a(TensorType::f16), b(TensorType::f16);
+  const TinyEngine a(TensorType::f16), b(TensorType::f16);
   Session first(a.engine, options(ops::KvType::f16)), second(b.engine, options(ops::KvType::f16));
   DecodeGroup two(2), one(1);
   std::vector<Session*> both = {&first, &second};
@@ -89,7 +73,7 @@ TEST(DecodeGroup, SessionsOfDifferentEnginesOrTooManyAreRefused) {
 }
 
 TEST(DecodeGroup, FeedAndScoreShowsWhatFeedingOneByOneShows) {
-  const Tiny tiny(TensorType::q8_0);
+  const TinyEngine tiny(TensorType::q8_0);
   Session whole(tiny.engine, options(ops::KvType::f16)), single(tiny.engine, options(ops::KvType::f16));
   const std::vector<TokenId> start = prompt(2), rest = prompt(4);
   whole.feed(start);

@@ -6,29 +6,13 @@
 #include <thread>
 
 #include "base/error.h"
-#include "model/synthetic_model.h"
-#include "model/synthetic_shapes_test.h"
 #include "runtime/engine.h"
+#include "runtime/test_tiny_engine.h"
 
 namespace thimble {
 namespace {
 
 const std::vector<TokenId> kPrompt = {1, 17, 200, 33, 33, 90, 5, 263, 4, 120, 64, 71};
-
-struct Tiny {
-  explicit Tiny(int n_threads = 2) {
-    ThreadPool pool(1);
-    const ModelConfig config = tiny_config();
-    SyntheticOptions options;
-    options.vocabulary = true;
-    model = make_synthetic_model(config, synthetic_tensors(config, TensorType::f32, false), options, pool);
-    EngineOptions engine_options;
-    engine_options.n_threads = n_threads;
-    engine = Engine::from_gguf(GgufFile::parse({model.image.data(), model.image.size()}, "tiny"), engine_options);
-  }
-  SyntheticModel model;  // the engine reads its image
-  std::shared_ptr<const Engine> engine;
-};
 
 SessionOptions options(int64_t n_ctx = 64, int64_t n_batch = 4) {
   SessionOptions o;
@@ -62,7 +46,7 @@ std::vector<TokenId> generate(Session& session, int n) {
 }
 
 TEST(Engine, DefaultsAndErrors) {
-  const Tiny tiny(1);
+  const TinyEngine tiny(TensorType::f32, 1);
   EXPECT_EQ(tiny.engine->pool().n_threads(), 1);
   EXPECT_EQ(tiny.engine->config().n_vocab, tiny.engine->tokenizer().n_vocab());
   expect_error(ErrorCode::not_found, [&] { tiny.engine->chat_template(); });
@@ -77,7 +61,7 @@ TEST(Engine, DefaultsAndErrors) {
 }
 
 TEST(Session, GreedyTokensAreTheArgMaxOfFreshLogits) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());
   session.feed(kPrompt);
   for (int i = 0; i < 10; ++i) {
@@ -91,7 +75,7 @@ TEST(Session, GreedyTokensAreTheArgMaxOfFreshLogits) {
 }
 
 TEST(Session, PromptsReuseTheCommonPrefix) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());
   session.set_prompt(kPrompt);
   EXPECT_EQ(session.reused_tokens(), 0);
@@ -126,7 +110,7 @@ TEST(Session, PromptsReuseTheCommonPrefix) {
 }
 
 TEST(Session, ContextLimitIsAnErrorThatChangesNothing) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options(16));
   session.feed(kPrompt);
   const std::vector<TokenId> long_prompt(17, 5);
@@ -145,7 +129,7 @@ TEST(Session, ContextLimitIsAnErrorThatChangesNothing) {
 }
 
 TEST(Session, InvalidArgumentsAreErrorsThatChangeNothing) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   expect_error(ErrorCode::invalid_argument, [&] { Session(tiny.engine, options(129)); });
   expect_error(ErrorCode::invalid_argument, [&] { Session(tiny.engine, options(-1)); });
   expect_error(ErrorCode::invalid_argument, [&] { Session(tiny.engine, options(64, 0)); });
@@ -167,7 +151,7 @@ TEST(Session, InvalidArgumentsAreErrorsThatChangeNothing) {
 }
 
 TEST(Session, CancelFromAnotherThreadStopsWithinOneChunk) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());
   Task task;
   uint64_t chunks = 0;
@@ -189,7 +173,7 @@ TEST(Session, CancelFromAnotherThreadStopsWithinOneChunk) {
 }
 
 TEST(Session, PrefillReportsEveryChunk) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());  // 12 tokens in chunks of 4
   std::vector<uint64_t> done;
   Task task;
@@ -203,7 +187,7 @@ TEST(Session, PrefillReportsEveryChunk) {
 }
 
 TEST(Session, NextAfterACancelledFeedContinuesFromWhatWasComputed) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());
   CancelToken cancel;
   Task task;
@@ -221,7 +205,7 @@ TEST(Session, NextAfterACancelledFeedContinuesFromWhatWasComputed) {
 }
 
 TEST(Session, ScoreGivesTheLogitsOfEveryPosition) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   Session session(tiny.engine, options());
   session.feed(std::vector<TokenId>{9, 9});
   int64_t expected = 0;
@@ -238,7 +222,7 @@ TEST(Session, ScoreGivesTheLogitsOfEveryPosition) {
 }
 
 TEST(Session, SameSeedSameText) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   SessionOptions sampled = options();
   sampled.sampling.temperature = 1.0f;
   sampled.sampling.seed = 7;
@@ -260,7 +244,7 @@ TEST(Session, SameSeedSameText) {
 }
 
 TEST(Session, SessionsShareAnEngineAcrossThreads) {
-  const Tiny tiny(2);
+  const TinyEngine tiny(TensorType::f32, 2);
   const auto run = [&](TokenId start, ops::KvType kv) {
     SessionOptions o = options();
     o.kv = kv;
@@ -280,7 +264,7 @@ TEST(Session, SessionsShareAnEngineAcrossThreads) {
 }
 
 TEST(Session, Int8CacheTakesLessMemory) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   SessionOptions o = options();
   const uint64_t halves = Session(tiny.engine, o).memory_bytes();
   o.kv = ops::KvType::int8;
@@ -290,7 +274,7 @@ TEST(Session, Int8CacheTakesLessMemory) {
 }
 
 TEST(Session, EndOfGenerationIsAppendedAndReported) {
-  const Tiny tiny;
+  const TinyEngine tiny;
   // Flat sampling from 264 tokens meets </s> sooner or later; seeds make it the same time always.
   SessionOptions o = options(128);
   o.sampling.temperature = 5.0f;

@@ -124,12 +124,13 @@ TEST(Pick, AWiderMarginLetsASmallerOneThrough) {
 TEST(Pick, EveryTaskMustKeepTheMargin) {
   Bench b;
   b.result.baseline.tasks.push_back(b.result.baseline.tasks[0]);
-  b.result.baseline.tasks[1].task = "u";
+  const std::string second = "u";
+  b.result.baseline.tasks[1].task = second;
   b.add("large", 800, 0);
   b.add("one-sided", 300, 0);
   for (Candidate& c : b.result.candidates) {
     c.tasks.push_back(c.tasks[0]);
-    c.tasks[1].task = "u";
+    c.tasks[1].task = second;
   }
   for (size_t i = 0; i < 150; ++i) b.at(1).tasks[1].items[i].scores[Metric::exact] = 0;
   EXPECT_EQ(b.choose().picked, 0);

@@ -16,7 +16,7 @@ constexpr size_t kExamples = 6;
 constexpr size_t kExamplesOfPicked = 15;
 constexpr size_t kMaxShown = 1200;  // code points of one text
 
-std::string column(std::string_view title, const std::string& html) {
+std::string answer_column(std::string_view title, const std::string& html) {
   return fmt::format("<div><h4>{}</h4><pre>{}</pre></div>\n", html_escape(title),
                      html.empty() ? "<em>nothing</em>" : html);
 }
@@ -32,7 +32,8 @@ std::string example(const SqueezeResult& r, const Candidate& c, const WorstItem&
       "<pre class=\"prompt\">{}</pre>\n<div class=\"answers\">{}{}{}</div></div>\n",
       html_escape(r.tasks[w.task].name), html_escape(item.id), w.lost,
       answer.truncated ? ", cut at the generation limit" : "", cut_text(item.messages.back().content, kMaxShown),
-      column("reference", cut_text(reference, kMaxShown)), column("float", marked.a), column(c.recipe.name, marked.b));
+      answer_column("reference", cut_text(reference, kMaxShown)), answer_column("float", marked.a),
+      answer_column(c.recipe.name, marked.b));
 }
 
 }  // namespace

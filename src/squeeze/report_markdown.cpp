@@ -53,7 +53,7 @@ std::string candidates_table(const SqueezeResult& r) {
   return out;
 }
 
-std::string task_table(const SqueezeResult& r, size_t t) {
+std::string task_markdown(const SqueezeResult& r, size_t t) {
   std::string out = fmt::format("\n### {} ({}, {} items)\n\n", plain(r.tasks[t].name), metric_name(r.tasks[t].primary),
                                 r.tasks[t].items.size());
   out +=
@@ -81,7 +81,7 @@ std::string report_markdown(const SqueezeResult& r) {
   }
   if (!r.baseline.tasks.empty()) {
     out += "\n## Candidates\n\n" + candidates_table(r) + "\n## Tasks\n";
-    for (size_t t = 0; t < r.tasks.size(); ++t) out += task_table(r, t);
+    for (size_t t = 0; t < r.tasks.size(); ++t) out += task_markdown(r, t);
   }
   out += fmt::format("\nCalibration: {}.\n", r.calibrated_on.empty() ? "none" : plain(r.calibrated_on));
   std::string excluded;

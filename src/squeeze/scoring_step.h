@@ -27,8 +27,13 @@ struct ScoringInputs {
 /// Settings that perplexity is measured with.
 FidelitySettings text_settings(const ScoringInputs& inputs);
 
-/// Fills tasks, on_answers (not of the baseline) and fidelity (with a text) of the baseline and of `candidates`, whose
-/// files exist. Errors: those of run_task, reference_answers, measure_task_fidelity and measure_fidelity.
+/// Whether the journal has all that score_models() would measure of a candidate: then its file is not needed. Looks at
+/// `candidate.hash`, which may be that of a file which is gone.
+bool is_scored(const Candidate& baseline, const Candidate& candidate, const ScoringInputs& inputs);
+
+/// Fills tasks, on_answers (not of the baseline) and fidelity (with a text) of the baseline and of `candidates`. Files
+/// of candidates that are scored need not exist; models run only for what the journal lacks. Errors: those of run_task,
+/// reference_answers, measure_task_fidelity and measure_fidelity.
 void score_models(Candidate& baseline, std::span<Candidate* const> candidates, const ScoringInputs& inputs,
                   const Task& progress);
 

@@ -1,5 +1,6 @@
 // The order of steps. Everything long goes through work/journal.jsonl: conversion and quantizations by the hash of what
-// they wrote, answers and text chunks one by one, so a killed run goes on where it was.
+// they wrote, answers and text chunks one by one, so a killed run goes on where it was. A candidate that the journal
+// has measured to the end needs no file: the journal alone, copied to another machine, is enough to go on from.
 #include "squeeze/squeeze.h"
 
 #include <algorithm>
@@ -75,6 +76,7 @@ class Squeeze {
     quantize_candidates();
     score_models();
     conclude(result_);
+    make_picked();
     write_results();
     return std::move(result_);
   }
@@ -116,30 +118,50 @@ class Squeeze {
     result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
   }
 
+  // What candidates are rounded by, known by its hash: the file is made when one has to be rounded.
   void prepare_calibration() {
-    const Task progress = work_share_.part(kCalibrateWork, "calibrate");
+    bool second_moments = false;
     if (!options_.calibration.empty()) {
       calibration_.emplace(Calibration::open(options_.calibration));
+      calibration_->require_model(*float_);
       calibration_hash_ = file_hash(options_.calibration);
+      result_.calibrated_on = calibration_->info().data;
+      second_moments = calibration_->has_second_moments();
     } else if (!calibration_sources_.empty()) {
-      const std::string path = (fs::path(work_) / "calib.thimble").string();
-      const CalibrationSamples samples = squeeze_samples(options_, *float_, calibration_sources_, task_);
-      const std::string key = calibration_run_key(result_.baseline.hash, samples, result_.version);
-      if (!finished(key, path)) {
-        CalibrationSettings settings;
-        settings.data = samples.description;
-        calibrate(*float_, samples.sequences, settings, path, pool_, progress);
-      }
-      calibration_hash_ = file_hash(path);
-      remember(key, calibration_hash_);
-      calibration_.emplace(Calibration::open(path));
+      samples_ = squeeze_samples(options_, *float_, calibration_sources_, task_);
+      calibration_key_ = calibration_run_key(result_.baseline.hash, *samples_, result_.version);
+      result_.calibrated_on = samples_->description;
+      second_moments = true;
+      calibration_hash_ = remembered(calibration_key_);
+      if (calibration_hash_.empty()) (void)calibration();
     }
-    if (!calibration_) return;
-    calibration_->require_model(*float_);
-    result_.calibrated_on = calibration_->info().data;
     for (Candidate& c : result_.candidates) {
-      c.recipe = with_default_rounding(std::move(c.recipe), &*calibration_);
+      c.recipe = with_default_rounding(std::move(c.recipe), second_moments);
     }
+  }
+
+  // The statistics themselves; null without any.
+  const Calibration* calibration() {
+    if (calibration_) return &*calibration_;
+    if (!samples_) return nullptr;
+    const Task progress = work_share_.part(kCalibrateWork, "calibrate");
+    const std::string path = (fs::path(work_) / "calib.thimble").string();
+    if (!finished(calibration_key_, path)) {
+      CalibrationSettings settings;
+      settings.data = samples_->description;
+      calibrate(*float_, samples_->sequences, settings, path, pool_, progress);
+    }
+    const std::string hash = file_hash(path);
+    if (!calibration_hash_.empty() && hash != calibration_hash_) {
+      fail(ErrorCode::internal,
+           "{}: found statistics with hash {}, expected {} as in an earlier run of the same inputs", path, hash,
+           calibration_hash_);
+    }
+    calibration_hash_ = hash;
+    remember(calibration_key_, hash);
+    calibration_.emplace(Calibration::open(path));
+    calibration_->require_model(*float_);
+    return &*calibration_;
   }
 
   // Path of the float GGUF of a Hugging Face folder, made unless an earlier run has made it.
@@ -152,6 +174,16 @@ class Squeeze {
     convert_hf(options_.model, path, type, progress);
     remember(key, file_hash(path));
     return path;
+  }
+
+  // Hash of a file that an earlier run has made, wherever the file is now; empty when none has.
+  std::string remembered(const std::string& key) const {
+    const std::optional<std::string> known = journal_->find(key);
+    if (!known) return "";
+    const std::string source = "journal entry " + key;
+    const Json json = parse_json(*known, source);
+    if (!json.is_string()) fail(ErrorCode::corrupt, "{}: found {}, expected a hash", source, describe_json(json));
+    return json.get<std::string>();
   }
 
   // Hash of a file that an earlier run has made and that is still the same.
@@ -181,7 +213,7 @@ class Squeeze {
 
   void plan_candidates() {
     for (Candidate& c : result_.candidates) {
-      const QuantizeResult planned = plan_quantize(*float_, c.recipe, calibration_.has_value());
+      const QuantizeResult planned = plan_quantize(*float_, c.recipe, !calibration_hash_.empty());
       c.file_bytes = planned.file_bytes;
       c.bits_per_weight = planned.bits_per_weight;
       c.body_bits_per_weight = planned.body_bits_per_weight;
@@ -218,24 +250,57 @@ class Squeeze {
   }
 
   void quantize_candidates() {
-    QuantizeInputs inputs;
-    if (calibration_) inputs.calibration = &*calibration_;
-    std::vector<QuantizeJob> jobs;
-    std::vector<Candidate*> made;  // by the jobs
+    std::vector<Candidate*> missing;
     for (Candidate* c : fitting()) {
       c->path = (fs::path(work_) / (file_stem(c->recipe.name) + ".gguf")).string();
-      if (const std::optional<std::string> hash = finished(quantize_key(*c), c->path)) {
-        take_file(c, *hash);
-      } else {
-        jobs.push_back({c->path, c->recipe});
-        made.push_back(c);
-      }
+      if (!take_known(*c)) missing.push_back(c);
     }
+    make_files(missing);
+  }
+
+  // Takes a candidate from an earlier run: by its file, or, where that is gone, by what is known of it when there is
+  // nothing left to measure.
+  bool take_known(Candidate& c) {
+    const std::string key = quantize_key(c);
+    if (!fs::is_regular_file(c.path)) {
+      c.hash = remembered(key);
+      c.file_bytes = remembered_bytes(c.hash);
+      if (c.file_bytes > 0 && is_scored(result_.baseline, c, scoring_inputs())) {
+        task_.say(LogLevel::info, "{}: measured by an earlier run", c.recipe.name);
+        return true;
+      }
+      c.hash.clear();
+    }
+    const std::optional<std::string> hash = finished(key, c.path);
+    if (hash) take_file(c, *hash);
+    return hash.has_value();
+  }
+
+  void make_files(const std::vector<Candidate*>& candidates) {
+    if (candidates.empty()) return;
+    QuantizeInputs inputs;
+    inputs.calibration = calibration();
+    std::vector<QuantizeJob> jobs;
+    for (const Candidate* c : candidates) jobs.push_back({c->path, c->recipe});
     const Task progress = work_share_.part(kQuantizeWork, "quantize");
     quantize_all(*float_, jobs, inputs, pool_, progress, [&](size_t j) {
-      take_file(made[j], file_hash(made[j]->path));
-      remember(quantize_key(*made[j]), made[j]->hash);
+      Candidate& c = *candidates[j];
+      take_file(c, file_hash(c.path));
+      remember(quantize_key(c), c.hash);
     });
+  }
+
+  // The file of a picked candidate that was taken from the journal alone.
+  void make_picked() {
+    if (result_.picked < 0 || options_.report_only) return;
+    Candidate& picked = result_.candidates[static_cast<size_t>(result_.picked)];
+    if (fs::is_regular_file(picked.path)) return;
+    const std::string measured = picked.hash;
+    make_files({&picked});
+    if (picked.hash != measured) {
+      fail(ErrorCode::internal, "{}: found a file with hash {}, expected {}, the one that was measured", picked.path,
+           picked.hash, measured);
+    }
   }
 
   std::string quantize_key(const Candidate& c) const {
@@ -243,9 +308,24 @@ class Squeeze {
     return fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
   }
 
-  static void take_file(Candidate* c, const std::string& hash) {
-    c->hash = hash;
-    c->file_bytes = fs::file_size(c->path);
+  static std::string bytes_key(const std::string& hash) { return "bytes/" + hash; }
+
+  // Of a file with this hash; 0 when the journal does not say.
+  uint64_t remembered_bytes(const std::string& hash) const {
+    const std::optional<std::string> known = journal_->find(bytes_key(hash));
+    if (!known) return 0;
+    const std::string source = "journal entry " + bytes_key(hash);
+    const Json json = parse_json(*known, source);
+    if (!json.is_number_unsigned()) {
+      fail(ErrorCode::corrupt, "{}: found {}, expected a number of bytes", source, describe_json(json));
+    }
+    return json.get<uint64_t>();
+  }
+
+  void take_file(Candidate& c, const std::string& hash) {
+    c.hash = hash;
+    c.file_bytes = fs::file_size(c.path);
+    if (!journal_->find(bytes_key(hash))) journal_->append(bytes_key(hash), Json(c.file_bytes).dump());
   }
 
   ScoringInputs scoring_inputs() {
@@ -269,7 +349,7 @@ class Squeeze {
   void write_results() {
     const fs::path output(options_.output);
     const std::string model = (output / "model.gguf").string();
-    if (result_.picked >= 0) {
+    if (result_.picked >= 0 && !options_.report_only) {
       publish_file(result_.candidates[static_cast<size_t>(result_.picked)].path, model);
       result_.model_path = model;
     } else {
@@ -296,8 +376,10 @@ class Squeeze {
   std::optional<GgufFile> float_;
   ModelFootprint footprint_;
   std::vector<SampleSource> calibration_sources_;
-  std::optional<Calibration> calibration_;
-  std::string calibration_hash_;  // of the file; empty: plain rounding
+  std::optional<CalibrationSamples> samples_;  // of a calibration that this run makes
+  std::string calibration_key_;                // of the same
+  std::optional<Calibration> calibration_;     // opened when needed
+  std::string calibration_hash_;               // of the file; empty: plain rounding
   SqueezeResult result_;
 };
 

@@ -39,6 +39,7 @@ struct SqueezeOptions {
   int64_t context = 0;  // 0: the profile's; never more than the model's
   double margin = 1.0;  // points (0..100) a candidate may lose against the float model
   double confidence = 0.95;
+  bool report_only = false;  // true: no model.gguf
 };
 
 /// What the paired comparison with the float model says of a candidate, over all tasks.
@@ -75,7 +76,7 @@ struct Candidate {
   std::vector<TaskComparison> comparisons;         // in the order of `tasks`
   double p_keeps = 1, p_loses = 1;                 // over all tasks, Holm-adjusted over the candidates
   Standing standing = Standing::excluded;
-  std::string path;  // file in the work folder; empty when excluded
+  std::string path;  // file in the work folder; empty when excluded. Gone when an earlier run has measured it all
   std::string hash;  // model_hash of that file
 };
 
@@ -98,7 +99,7 @@ struct SqueezeResult {
   std::vector<Candidate> candidates;
   std::vector<OrderAgreement> order_agreement;  // per measure: all items, then each task
   DeviceProfile device;
-  std::string model_path, report_html, report_json, report_md;  // written files
+  std::string model_path, report_html, report_json, report_md;  // written files; model_path empty: no model
   std::string model_name;                                       // general.name of the float model, or its path
   std::string version;                                          // of Thimble
   SqueezeOptions options;                                       // as given

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -77,6 +78,15 @@ class SqueezeRun : public testing::Test {
 
   void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
   std::string read(const std::string& name) const { return read_file((folder_ / name).string(), 1 << 24); }
+  void write_calibration_items() const {
+    std::string items;
+    for (int i = 0; i < 12; ++i) {
+      items += fmt::format(
+          R"({{"id": "c{0}", "messages": [{{"role": "user", "content": "Tell {0}"}}], "refs": ["d {0}"]}})", i);
+      items += "\n";
+    }
+    write("tasks/t.calib.jsonl", items);
+  }
   size_t journal_lines() const {
     const std::string text = read("out/work/journal.jsonl");
     return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
@@ -155,13 +165,7 @@ TEST_F(SqueezeRun, AStoppedRunGivesTheSameReportWhenItGoesOn) {
 
 TEST_F(SqueezeRun, CalibratesOnTheTasksOwnItemsOnce) {
   const std::string plain = squeeze(options_).candidates[1].hash;
-  std::string items;
-  for (int i = 0; i < 12; ++i) {
-    items += fmt::format(
-        R"({{"id": "c{0}", "messages": [{{"role": "user", "content": "Tell {0}"}}], "refs": ["d {0}"]}})", i);
-    items += "\n";
-  }
-  write("tasks/t.calib.jsonl", items);
+  write_calibration_items();
   const SqueezeResult first = squeeze(options_);
   EXPECT_NE(first.calibrated_on.find("t.calib.jsonl"), std::string::npos) << first.calibrated_on;
   EXPECT_NE(first.candidates[1].hash, plain);
@@ -185,6 +189,57 @@ TEST_F(SqueezeRun, CalibratesOnTheTasksOwnItemsOnce) {
   EXPECT_EQ(error_of(), ErrorCode::invalid_argument);
   options_.calibration_data.clear();
   EXPECT_EQ(squeeze(options_).candidates[1].hash, plain);
+}
+
+TEST_F(SqueezeRun, TheJournalAloneIsEnoughToGoOnFrom) {
+  write_calibration_items();
+  const SqueezeResult first = squeeze(options_);
+  const auto files_of_work = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(fs::path(options_.output) / "work")) {
+      if (entry.is_regular_file()) names.insert(entry.path().filename().string());
+    }
+    return names;
+  };
+  const auto report = [&] {
+    Json json = Json::parse(read_file((fs::path(options_.output) / "report.json").string(), 1 << 24));
+    json.erase("reproduce");
+    return json;
+  };
+  const Json of_first = report();
+
+  options_.output = (folder_ / "elsewhere").string();
+  fs::create_directories(folder_ / "elsewhere/work");
+  fs::copy_file(folder_ / "out/work/journal.jsonl", folder_ / "elsewhere/work/journal.jsonl");
+  options_.report_only = true;
+  (void)squeeze(options_);
+  EXPECT_EQ(report(), of_first);
+  EXPECT_EQ(files_of_work(), std::set<std::string>{"journal.jsonl"});
+  EXPECT_FALSE(fs::exists(folder_ / "elsewhere/model.gguf"));
+
+  // One more candidate: only its file and what it is made by.
+  write("candidates.toml", "schemes = [\"q8_0\", \"q4_0\", \"q4_1\"]\n");
+  (void)squeeze(options_);
+  EXPECT_EQ(files_of_work(), (std::set<std::string>{"calib.thimble", "journal.jsonl", "q4_1.gguf"}));
+
+  // A model is asked for: the picked one is made, and it is the one that was measured.
+  write("candidates.toml", "schemes = [\"q8_0\", \"q4_0\"]\n");
+  options_.report_only = false;
+  ASSERT_GE(first.picked, 0);
+  (void)squeeze(options_);
+  EXPECT_EQ(file_hash((folder_ / "elsewhere/model.gguf").string()),
+            first.candidates[static_cast<size_t>(first.picked)].hash);
+  EXPECT_EQ(report(), of_first);
+}
+
+TEST_F(SqueezeRun, ACandidateWithoutItsFileIsMadeAgainWhenSomethingIsLeftToMeasure) {
+  const SqueezeResult first = squeeze(options_);
+  fs::remove(folder_ / "out/work/q4_0.gguf");
+  write("text.txt", std::string(700, 'y'));
+  const SqueezeResult again = squeeze(options_);
+  EXPECT_TRUE(fs::exists(folder_ / "out/work/q4_0.gguf"));
+  EXPECT_EQ(again.candidates[1].hash, first.candidates[1].hash);
+  EXPECT_TRUE(again.candidates[1].fidelity.has_value());
 }
 
 TEST_F(SqueezeRun, ADamagedCandidateIsQuantizedAgain) {

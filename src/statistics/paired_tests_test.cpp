@@ -7,15 +7,10 @@
 #include "base/error.h"
 #include "statistics/distributions.h"
 #include "statistics/statistics.h"
+#include "statistics/test_clusters.h"
 
 namespace thimble {
 namespace {
-
-std::vector<std::string> own_clusters(size_t n) {
-  std::vector<std::string> out;
-  for (size_t i = 0; i < n; ++i) out.push_back(std::to_string(i));
-  return out;
-}
 
 PairedSample sample_of(const std::vector<double>& difference) {
   return paired_sample(difference, std::vector<double>(difference.size(), 0.0), own_clusters(difference.size()));

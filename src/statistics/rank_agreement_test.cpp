@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "statistics/test_clusters.h"
 
 namespace thimble {
 namespace {
@@ -23,12 +24,6 @@ TEST(KendallTauB, SciPysExample) {
   EXPECT_NEAR(kendall_tau_b(x, y), -0.47140452079103173, 1e-12);
   EXPECT_EQ(kendall_tau_b(x, std::vector<double>(5, 3.0)), 0.0);
   EXPECT_THROW(kendall_tau_b(x, std::vector<double>(4, 3.0)), Error);
-}
-
-std::vector<std::string> own_clusters(size_t n) {
-  std::vector<std::string> out;
-  for (size_t i = 0; i < n; ++i) out.push_back(std::to_string(i));
-  return out;
 }
 
 // `right` items of 100 score 100 points.

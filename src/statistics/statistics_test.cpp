@@ -5,15 +5,10 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "statistics/test_clusters.h"
 
 namespace thimble {
 namespace {
-
-std::vector<std::string> own_clusters(size_t n) {
-  std::vector<std::string> out;
-  for (size_t i = 0; i < n; ++i) out.push_back(std::to_string(i));
-  return out;
-}
 
 TEST(Bootstrap, ConstantDataGiveAPointInterval) {
   const std::vector<double> x(50, 3.5);

@@ -25,9 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kCalibSuffix = ".calib.jsonl";
 constexpr std::string_view kEvalSuffix = ".eval.jsonl";
-constexpr std::string_view kTaskSuffix = ".task.json";
 constexpr std::string_view kItemsSuffix = ".jsonl";
-constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
 constexpr size_t kLongLine = 64;  // bytes: shorter lines ("Yes.", "---") are in many texts
 
 struct Item {

@@ -21,10 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
 constexpr int64_t kMaxGeneratedTokens = 65536;
 constexpr int64_t kMaxFormatNumber = 1 << 30;
-constexpr std::string_view kTaskSuffix = ".task.json";
 
 Metric metric_from_name(const std::string& source, std::string_view key, const std::string& name) {
   if (const MetricRow* row = find_metric(name); row != nullptr) return row->metric;

@@ -75,6 +75,8 @@ std::vector<TaskSet> read_tasks(const std::string& folder);
 /// Reads one task. Errors: as read_tasks; resource_exhausted for files or lines longer than the limits below.
 TaskSet read_task(const std::string& task_json_path);
 
+constexpr std::string_view kTaskSuffix = ".task.json";
+constexpr uint64_t kMaxTaskJsonBytes = 1 << 20;
 /// A longer line is no sensible item of an evaluation, and metrics take quadratic time in its length.
 constexpr uint64_t kMaxTaskLineBytes = 1 << 20;
 constexpr uint64_t kMaxTaskDataBytes = uint64_t{1} << 28;

@@ -18,14 +18,14 @@ namespace thimble {
 namespace {
 
 // Deterministic bits.
-uint32_t noise(uint64_t i) {
+uint32_t noise_bits(uint64_t i) {
   return static_cast<uint32_t>(mix_bits(i * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u) >> 32);
 }
 
 std::vector<float> normal_row(size_t n, uint64_t seed) {
   std::vector<float> x(n);
   for (size_t i = 0; i < n; ++i) {
-    const uint32_t bits = noise(seed * n + i);
+    const uint32_t bits = noise_bits(seed * n + i);
     x[i] = static_cast<float>(static_cast<int>((bits & 0xFFFF) + (bits >> 16)) - 65535) * 0x1p-18f;
   }
   return x;
@@ -41,7 +41,7 @@ std::vector<const GridTraits*> all_grids() {
 
 std::vector<std::byte> random_block(const TypeTraits& type, uint64_t seed) {
   std::vector<std::byte> block(type.block_bytes);
-  for (size_t i = 0; i < block.size(); ++i) block[i] = static_cast<std::byte>(noise(seed * 1000 + i) & 0xFF);
+  for (size_t i = 0; i < block.size(); ++i) block[i] = static_cast<std::byte>(noise_bits(seed * 1000 + i) & 0xFF);
   return block;
 }
 

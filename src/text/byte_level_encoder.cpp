@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kMergesKey = "tokenizer.ggml.merges";
 
-constexpr auto kWorse = [](const auto& a, const auto& b) noexcept {
+constexpr auto kWorseJoin = [](const auto& a, const auto& b) noexcept {
   return a.rank != b.rank ? a.rank > b.rank : a.left > b.left;
 };
 
@@ -116,7 +116,7 @@ void ByteLevelEncoder::add_join(Scratch& scratch, int32_t left, uint64_t& work) 
   const Rule* rule = find_rule(a.symbol, right_symbol);
   if (rule == nullptr) return;
   scratch.heap.push_back({rule->rank, left, a.symbol, right_symbol, rule->result});
-  std::push_heap(scratch.heap.begin(), scratch.heap.end(), kWorse);
+  std::push_heap(scratch.heap.begin(), scratch.heap.end(), kWorseJoin);
 }
 
 void ByteLevelEncoder::emit(uint32_t symbol, std::string_view bytes, std::vector<TokenId>& ids) const {
@@ -155,7 +155,7 @@ void ByteLevelEncoder::encode_word(std::string_view word, Scratch& scratch, std:
   constexpr uint32_t kGone = ~0u;
   while (!scratch.heap.empty()) {
     ++work;
-    std::pop_heap(scratch.heap.begin(), scratch.heap.end(), kWorse);
+    std::pop_heap(scratch.heap.begin(), scratch.heap.end(), kWorseJoin);
     const Join join = scratch.heap.back();
     scratch.heap.pop_back();
     Node& left = nodes[static_cast<size_t>(join.left)];

@@ -12,12 +12,12 @@ namespace thimble {
 
 namespace {
 
-struct Name {
+struct TemplateName {
   ChatTemplate chat;
   std::string_view name;
 };
 
-constexpr auto kNames = std::to_array<Name>({
+constexpr auto kTemplateNames = std::to_array<TemplateName>({
     {ChatTemplate::chatml, "chatml"},
     {ChatTemplate::llama2, "llama-2"},
     {ChatTemplate::llama3, "llama-3"},
@@ -36,7 +36,7 @@ constexpr auto kNames = std::to_array<Name>({
 
 std::string all_names() {
   std::string names;
-  for (const Name& known : kNames) {
+  for (const TemplateName& known : kTemplateNames) {
     if (!names.empty()) names += ", ";
     names += known.name;
   }
@@ -151,14 +151,14 @@ bool detect(const Source& source, ChatTemplate& chat) {
 }  // namespace
 
 std::string_view chat_template_name(ChatTemplate t) noexcept {
-  for (const Name& known : kNames) {
+  for (const TemplateName& known : kTemplateNames) {
     if (known.chat == t) return known.name;
   }
   return "?";
 }
 
 ChatTemplate chat_template_from_name(std::string_view name) {
-  for (const Name& known : kNames) {
+  for (const TemplateName& known : kTemplateNames) {
     if (known.name == name) return known.chat;
   }
   fail(ErrorCode::invalid_argument, "--template: found \"{}\", expected one of {}", name.substr(0, 64), all_names());

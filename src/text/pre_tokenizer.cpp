@@ -261,12 +261,12 @@ void decode_characters(std::string_view text, SplitScratch& scratch) {
   scratch.offsets.push_back(offset);
 }
 
-struct Name {
+struct PreTokenizerName {
   std::string_view name;
   PreTokenizer pre;
 };
 
-constexpr auto kNames = std::to_array<Name>({
+constexpr auto kPreTokenizerNames = std::to_array<PreTokenizerName>({
     {"llama-bpe", PreTokenizer::llama3},
     {"llama3", PreTokenizer::llama3},
     {"llama-v3", PreTokenizer::llama3},
@@ -287,7 +287,7 @@ constexpr auto kNames = std::to_array<Name>({
 }  // namespace
 
 std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name) noexcept {
-  for (const Name& known : kNames) {
+  for (const PreTokenizerName& known : kPreTokenizerNames) {
     if (known.name == name) return known.pre;
   }
   return std::nullopt;
@@ -295,7 +295,7 @@ std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name) noexc
 
 std::string pre_tokenizer_names() {
   std::string names;
-  for (const Name& known : kNames) {
+  for (const PreTokenizerName& known : kPreTokenizerNames) {
     if (!names.empty()) names += ", ";
     names += known.name;
   }

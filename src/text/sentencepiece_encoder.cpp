@@ -52,7 +52,7 @@ std::string escape_spaces(std::string_view text) {
   return result;
 }
 
-constexpr auto kWorse = [](const auto& a, const auto& b) noexcept {
+constexpr auto kWorseMerge = [](const auto& a, const auto& b) noexcept {
   return a.score != b.score ? a.score < b.score : a.left > b.left;
 };
 
@@ -99,7 +99,7 @@ void SentencePieceEncoder::add_merge(std::string_view text, Scratch& scratch, in
   const TokenId id = find(text.substr(a.begin, length));
   if (id == kNoToken) return;
   scratch.heap.push_back({vocabulary_.scores[static_cast<size_t>(id)], left, right, length, id});
-  std::push_heap(scratch.heap.begin(), scratch.heap.end(), kWorse);
+  std::push_heap(scratch.heap.begin(), scratch.heap.end(), kWorseMerge);
 }
 
 void SentencePieceEncoder::emit(std::string_view text, TokenId id, std::vector<TokenId>& ids) const {
@@ -124,7 +124,7 @@ void SentencePieceEncoder::encode_segment(std::string_view text, Scratch& scratc
   for (int32_t i = 1; i < static_cast<int32_t>(symbols.size()); ++i) add_merge(text, scratch, i - 1, i);
   while (!heap.empty()) {
     work += 3;  // one taken, two neighbours tried
-    std::pop_heap(heap.begin(), heap.end(), kWorse);
+    std::pop_heap(heap.begin(), heap.end(), kWorseMerge);
     const Merge merge = heap.back();
     heap.pop_back();
     Symbol& left = symbols[static_cast<size_t>(merge.left)];
