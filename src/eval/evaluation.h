@@ -30,6 +30,8 @@ struct EvaluationOptions {
   std::string output;    // folder; empty: nothing is kept
   std::string reference_folder;  // of reference answers; empty: output/reference
   std::optional<Shard> shard;    // needs an output
+  // true: what the reference answers is kept as its own answers as well, where its cache is the one asked for (f16)
+  bool keep_reference_answers = false;
 };
 
 struct ModelEvaluation {
@@ -49,6 +51,16 @@ struct Evaluation {
 /// invalid_argument (no model, neither tasks nor text, models of one name, a shard beside shards of other inputs),
 /// those of every step; cancelled keeps what is done.
 Evaluation evaluate(const EvaluationOptions& options, const Task& progress = {});
+
+/// What evaluate() does between manifest and scores: runs models, in options.models and in the order of the manifest,
+/// for what `journal` lacks. Of `options` it looks at models, against, engine, reference_folder, output, shard and
+/// keep_reference_answers; all else is in the manifest. Errors: those of every step.
+void run_evaluation(const EvaluationOptions& options, const EvaluationManifest& manifest,
+                    const std::vector<TaskSet>& tasks, const std::string& text, Journal& journal, const Task& progress);
+
+/// Whether the journal has all that run_evaluation would run this model for.
+bool is_evaluated(const EvaluationManifest& manifest, size_t model, const std::vector<TaskSet>& tasks,
+                  const Journal& journal);
 
 /// Scores the journal of a folder again, with the tasks in `tasks` (empty: where they were read), and writes
 /// results.json. Errors: not_found (folder, tasks, or an answer, named), corrupt.

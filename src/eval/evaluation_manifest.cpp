@@ -92,6 +92,23 @@ ReferenceIdentity EvaluationManifest::reference_identity() const {
   return {reference->hash + "/" + version, reference->chat_template, reference->tokenizer};
 }
 
+std::string EvaluationManifest::run_key(size_t model) const {
+  return answers_run_key(model_key(model), models[model].chat_template, kv);
+}
+
+TaskFidelitySettings EvaluationManifest::fidelity_settings(size_t model, const TaskSet& task) const {
+  TaskFidelitySettings s;
+  s.kv = kv;
+  s.n_ctx = n_ctx;
+  s.model_key = model_key(model);
+  s.reference_key = reference_key(reference_identity(), task);
+  return s;
+}
+
+TextRun EvaluationManifest::text_run(size_t model) const {
+  return {model_key(model), reference ? reference_identity().model : "", text_hash, models[model].text_context, kv};
+}
+
 Json manifest_json(const EvaluationManifest& m) {
   Json models = Json::array(), tasks = Json::array();
   for (const EvaluatedModel& model : m.models) models.push_back(model_json(model));

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "base/json.h"
+#include "eval/fidelity.h"
 #include "eval/reference_answers.h"
 #include "eval/shard.h"
+#include "eval/task_fidelity.h"
 #include "ops/ops.h"
 #include "tasks/task.h"
 
@@ -42,9 +44,15 @@ struct EvaluationManifest {
   std::string text_hash;     // content_hash of the text; empty: none
   std::optional<Shard> shard;
 
-  std::string model_key(size_t model) const { return models[model].hash + "/" + version; }
   /// As part of reference_answers(). There must be a reference.
   ReferenceIdentity reference_identity() const;
+
+  // What a model's work has for keys in the journal.
+  std::string model_key(size_t model) const { return models[model].hash + "/" + version; }
+  std::string run_key(size_t model) const;  // of answers
+  /// Without a journal. There must be a reference.
+  TaskFidelitySettings fidelity_settings(size_t model, const TaskSet& task) const;
+  TextRun text_run(size_t model) const;
 };
 
 /// Names and formats of the files in a folder of an evaluation.

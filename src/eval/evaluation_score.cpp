@@ -58,25 +58,27 @@ ModelEvaluation score_model(const EvaluationManifest& m, size_t model, const std
                             const Journal& journal) {
   ModelEvaluation out;
   out.model = m.models[model];
-  const std::string key = m.model_key(model);
-  const std::string run_key = answers_run_key(key, out.model.chat_template, m.kv);
   for (const TaskSet& task : tasks) {
-    out.tasks.push_back(score_journal(task, run_key, journal));
-    if (!m.reference) continue;
-    TaskFidelitySettings s;
-    s.kv = m.kv;
-    s.model_key = key;
-    s.reference_key = reference_key(m.reference_identity(), task);
-    out.fidelity.push_back(fidelity_from_journal(task, s, journal));
+    out.tasks.push_back(score_journal(task, m.run_key(model), journal));
+    if (m.reference) out.fidelity.push_back(fidelity_from_journal(task, m.fidelity_settings(model, task), journal));
   }
   if (m.text_hash.empty()) return out;
-  const std::string reference = m.reference ? m.reference_identity().model : "";
-  out.text = text_from_journal({key, reference, m.text_hash, out.model.text_context, m.kv}, journal);
+  out.text = text_from_journal(m.text_run(model), journal);
   if (!out.text) fail(ErrorCode::not_found, "text: found no finished perplexity in the journal, expected it");
   return out;
 }
 
 }  // namespace
+
+bool is_evaluated(const EvaluationManifest& manifest, size_t model, const std::vector<TaskSet>& tasks,
+                  const Journal& journal) {
+  for (const TaskSet& task : tasks) {
+    if (!unanswered(task, manifest.run_key(model), journal).empty()) return false;
+    if (!manifest.reference) continue;
+    if (!unmeasured(task, manifest.fidelity_settings(model, task), journal).empty()) return false;
+  }
+  return manifest.text_hash.empty() || text_from_journal(manifest.text_run(model), journal);
+}
 
 Evaluation score_evaluation(const EvaluationManifest& manifest, std::vector<TaskSet> tasks, const Journal& journal) {
   Evaluation out;

@@ -17,6 +17,10 @@ constexpr double kTextWork = 40;
 
 /// llama-perplexity's default chunk, so that figures compare.
 constexpr int64_t kTextChunk = 512;
+/// Tokens of a chunk for a model that was trained with contexts of `n_ctx_train`.
+constexpr int64_t text_context(int64_t n_ctx_train) noexcept {
+  return n_ctx_train < kTextChunk ? n_ctx_train : kTextChunk;
+}
 
 /// A model that is opened when its turn has come.
 struct TextModel {

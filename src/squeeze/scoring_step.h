@@ -24,9 +24,6 @@ struct ScoringInputs {
   Journal& journal;
 };
 
-/// Settings that perplexity is measured with.
-FidelitySettings text_settings(const ScoringInputs& inputs);
-
 /// Whether the journal has all that score_models() would measure of a candidate: then its file is not needed. Looks at
 /// `candidate.hash`, which may be that of a file which is gone.
 bool is_scored(const Candidate& baseline, const Candidate& candidate, const ScoringInputs& inputs);

@@ -15,6 +15,7 @@
 #include "calibrate/calibrate.h"
 #include "convert/convert.h"
 #include "eval/model_hash.h"
+#include "eval/text_groups.h"
 #include "squeeze/calibration_step.h"
 #include "squeeze/candidates.h"
 #include "squeeze/pick.h"
@@ -112,7 +113,7 @@ class Squeeze {
     footprint_ = footprint(*float_);
     base.plan = plan(footprint_);
     if (!text_.empty()) {
-      (void)tokenize_for_chunks(Tokenizer(*float_), text_, text_settings(scoring_inputs()).n_ctx, options_.text);
+      (void)tokenize_for_chunks(Tokenizer(*float_), text_, text_context(footprint_.config.n_ctx_train), options_.text);
     }
     const std::string file_name = fs::path(options_.model).filename().string();
     result_.model_name = footprint_.config.name.empty() ? file_name : footprint_.config.name;
