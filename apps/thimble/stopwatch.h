@@ -1,3 +1,4 @@
+// Seconds since a moment, for figures that people read.
 #pragma once
 
 #include <chrono>

@@ -1,3 +1,4 @@
+// Random activations for tests of this room.
 #pragma once
 
 #include <cstddef>

@@ -1,3 +1,4 @@
+// Where tests of this room write.
 #pragma once
 
 #include <fmt/format.h>

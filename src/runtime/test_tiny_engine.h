@@ -1,3 +1,4 @@
+// The small engine that tests of this room run sessions on.
 #pragma once
 
 #include <memory>

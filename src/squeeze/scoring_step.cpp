@@ -49,7 +49,7 @@ void evaluate_models(std::span<Candidate* const> models, const Candidate* refere
   for (size_t i = 0; i < models.size(); ++i) {
     models[i]->tasks = std::move(scored.models[i].tasks);
     models[i]->on_answers = std::move(scored.models[i].fidelity);
-    models[i]->fidelity = std::move(scored.models[i].text);
+    models[i]->fidelity = scored.models[i].text;
   }
 }
 

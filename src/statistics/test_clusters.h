@@ -1,3 +1,4 @@
+// Clusters for tests of this room.
 #pragma once
 
 #include <string>
