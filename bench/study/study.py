@@ -39,7 +39,7 @@ class Model:
     text_bytes: int = 1 << 30   # of the text, from its beginning
     candidates: str = "candidates.toml"
     paired: str = "generic.toml"  # those of them that are rounded with generic text too
-    group: int = 100            # candidates whose files are there at a time
+    group: int = 0              # candidates whose files are there at a time; 0: all
     kept: bool = True           # in bench/study/measured: what takes hours
 
 
@@ -79,7 +79,7 @@ class Study:
 
     def groups(self, kind, path):
         """The list of candidates in pieces, each a file, and then as a whole, which finds everything measured."""
-        if self.model.group < 100:
+        if self.model.group > 0:
             listed = tomllib.loads(path.read_text())
             names = [("schemes", name) for name in listed.get("schemes", [])]
             names += [("recipes", str(path.parent / name)) for name in listed.get("recipes", [])]
