@@ -68,21 +68,24 @@ class Study:
         tasks = every_nth_item(self.model.tasks, self.model.every, self.folder / "tasks")
         self.bring_journal(kind)
         for listed in self.groups(kind, HERE / candidates):
-            # 10: nothing fits, 11: cannot tell; both are results.
-            run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
-                "--text", text, "--calibrate", data, "--samples", self.model.samples, "--candidates", listed, "--report-only",
-                "-o", self.folder / kind, allowed=(0, 10, 11))
-            self.keep_journal(kind)
+            try:
+                # 10: nothing fits, 11: cannot tell; both are results.
+                run(*self.thimble, "squeeze", float_model(self.model.name, self.build, self.thimble), "--device", "host", "--tasks", tasks,
+                    "--text", text, "--calibrate", data, "--samples", self.model.samples, "--candidates", listed, "--report-only",
+                    "-o", self.folder / kind, allowed=(0, 10, 11))
+            finally:  # of an interrupted run too
+                self.keep_journal(kind)
             if listed != HERE / candidates:  # measured: what is left of its files is in the journal
                 for file in (self.folder / kind / "work").glob("*.gguf"):
                     file.unlink()
 
     def groups(self, kind, path):
-        """The list of candidates in pieces, each a file, and then as a whole, which finds everything measured."""
+        """The list of candidates in pieces, each a file, and then as a whole, which finds everything measured. Recipes first: schemes are
+        rounded by the best method, which takes longest."""
         if self.model.group > 0:
             listed = tomllib.loads(path.read_text())
-            names = [("schemes", name) for name in listed.get("schemes", [])]
-            names += [("recipes", str(path.parent / name)) for name in listed.get("recipes", [])]
+            names = [("recipes", str(path.parent / name)) for name in listed.get("recipes", [])]
+            names += [("schemes", name) for name in listed.get("schemes", [])]
             for i in range(0, len(names), self.model.group):
                 piece = self.folder / f"{kind}-{i}.toml"
                 part = names[i:i + self.model.group]
@@ -103,9 +106,9 @@ class Study:
         work.write_bytes(lzma.decompress(kept.read_bytes()))
 
     def keep_journal(self, kind):
-        if not self.model.kept:
-            return
         work, kept = self.journal(kind)
+        if not self.model.kept or not work.exists():
+            return
         lines = work.read_bytes()
         if kept.exists() and lzma.decompress(kept.read_bytes()) == lines:
             return

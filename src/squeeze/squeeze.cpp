@@ -18,6 +18,7 @@
 #include "eval/text_groups.h"
 #include "squeeze/calibration_step.h"
 #include "squeeze/candidates.h"
+#include "squeeze/made_files.h"
 #include "squeeze/pick.h"
 #include "squeeze/report.h"
 #include "squeeze/scoring_step.h"
@@ -68,6 +69,7 @@ class Squeeze {
     read_inputs();  // first: a mistake in them leaves no folder behind
     work_ = make_work_folder(options.output);
     journal_.emplace((fs::path(work_) / "journal.jsonl").string());
+    made_.emplace(*journal_, task_);
   }
 
   SqueezeResult run() {
@@ -133,7 +135,7 @@ class Squeeze {
       calibration_key_ = calibration_run_key(result_.baseline.hash, *samples_, result_.version);
       result_.calibrated_on = samples_->description;
       second_moments = true;
-      calibration_hash_ = remembered(calibration_key_);
+      calibration_hash_ = made_->hash_of(calibration_key_);
       if (calibration_hash_.empty()) (void)calibration();
     }
     for (Candidate& c : result_.candidates) {
@@ -147,7 +149,7 @@ class Squeeze {
     if (!samples_) return nullptr;
     const Task progress = work_share_.part(kCalibrateWork, "calibrate");
     const std::string path = (fs::path(work_) / "calib.thimble").string();
-    if (!finished(calibration_key_, path)) {
+    if (!made_->unchanged(calibration_key_, path)) {
       CalibrationSettings settings;
       settings.data = samples_->description;
       calibrate(*float_, samples_->sequences, settings, path, pool_, progress);
@@ -159,7 +161,7 @@ class Squeeze {
            calibration_hash_);
     }
     calibration_hash_ = hash;
-    remember(calibration_key_, hash);
+    made_->remember(calibration_key_, hash);
     calibration_.emplace(Calibration::open(path));
     calibration_->require_model(*float_);
     return &*calibration_;
@@ -171,39 +173,10 @@ class Squeeze {
     const TensorType type = float_type_of(options_.model);
     const std::string key =
         fmt::format("convert/{}/{}/{}", folder_fingerprint(options_.model), traits(type).name, result_.version);
-    if (finished(key, path)) return path;
+    if (made_->unchanged(key, path)) return path;
     convert_hf(options_.model, path, type, progress);
-    remember(key, file_hash(path));
+    made_->remember(key, file_hash(path));
     return path;
-  }
-
-  // Hash of a file that an earlier run has made, wherever the file is now; empty when none has.
-  std::string remembered(const std::string& key) const {
-    const std::optional<std::string> known = journal_->find(key);
-    if (!known) return "";
-    const std::string source = "journal entry " + key;
-    const Json json = parse_json(*known, source);
-    if (!json.is_string()) fail(ErrorCode::corrupt, "{}: found {}, expected a hash", source, describe_json(json));
-    return json.get<std::string>();
-  }
-
-  // Hash of a file that an earlier run has made and that is still the same.
-  std::optional<std::string> finished(const std::string& key, const std::string& path) const {
-    const std::optional<std::string> known = journal_->find(key);
-    if (!known) return std::nullopt;
-    if (fs::is_regular_file(path)) {
-      std::string hash = file_hash(path);
-      if (Json(hash).dump() == *known) {
-        task_.say(LogLevel::info, "{}: taken from an earlier run", path);
-        return hash;
-      }
-    }
-    task_.say(LogLevel::warning, "{}: missing or changed since an earlier run, made again", path);
-    return std::nullopt;
-  }
-
-  void remember(const std::string& key, const std::string& hash) {
-    if (journal_->find(key) != Json(hash).dump()) journal_->append(key, Json(hash).dump());
   }
 
   DevicePlan plan(const ModelFootprint& model) const {
@@ -264,15 +237,15 @@ class Squeeze {
   bool take_known(Candidate& c) {
     const std::string key = quantize_key(c);
     if (!fs::is_regular_file(c.path)) {
-      c.hash = remembered(key);
-      c.file_bytes = remembered_bytes(c.hash);
+      c.hash = made_->hash_of(key);
+      c.file_bytes = made_->bytes_of(c.hash);
       if (c.file_bytes > 0 && is_scored(result_.baseline, c, scoring_inputs())) {
         task_.say(LogLevel::info, "{}: measured by an earlier run", c.recipe.name);
         return true;
       }
       c.hash.clear();
     }
-    const std::optional<std::string> hash = finished(key, c.path);
+    const std::optional<std::string> hash = made_->unchanged(key, c.path);
     if (hash) take_file(c, *hash);
     return hash.has_value();
   }
@@ -287,7 +260,7 @@ class Squeeze {
     quantize_all(*float_, jobs, inputs, pool_, progress, [&](size_t j) {
       Candidate& c = *candidates[j];
       take_file(c, file_hash(c.path));
-      remember(quantize_key(c), c.hash);
+      made_->remember(quantize_key(c), c.hash);
     });
   }
 
@@ -309,24 +282,10 @@ class Squeeze {
     return fmt::format("quantize/{}/{}", c.recipe.name, content_hash(parts.dump()));
   }
 
-  static std::string bytes_key(const std::string& hash) { return "bytes/" + hash; }
-
-  // Of a file with this hash; 0 when the journal does not say.
-  uint64_t remembered_bytes(const std::string& hash) const {
-    const std::optional<std::string> known = journal_->find(bytes_key(hash));
-    if (!known) return 0;
-    const std::string source = "journal entry " + bytes_key(hash);
-    const Json json = parse_json(*known, source);
-    if (!json.is_number_unsigned()) {
-      fail(ErrorCode::corrupt, "{}: found {}, expected a number of bytes", source, describe_json(json));
-    }
-    return json.get<uint64_t>();
-  }
-
   void take_file(Candidate& c, const std::string& hash) {
     c.hash = hash;
     c.file_bytes = fs::file_size(c.path);
-    if (!journal_->find(bytes_key(hash))) journal_->append(bytes_key(hash), Json(c.file_bytes).dump());
+    made_->remember_bytes(hash, c.file_bytes);
   }
 
   ScoringInputs scoring_inputs() {
@@ -373,6 +332,7 @@ class Squeeze {
   ThreadPool pool_;
   std::string work_;
   std::optional<Journal> journal_;
+  std::optional<MadeFiles> made_;
   std::string text_;
   std::optional<GgufFile> float_;
   ModelFootprint footprint_;
