@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "calibrate/calibration.h"
 #include "device/profile.h"
+#include "number_range.h"
 #include "tasks/calibration_samples.h"
 #include "text/tokenizer.h"
 
@@ -76,15 +77,16 @@ int64_t spacing(const std::vector<std::vector<int32_t>>& sequences, const ModelC
 }  // namespace
 
 void add_allocation_flags(CLI::App& verb, AllocationOptions& options) {
+  const CLI::Validator bits_per_weight = number_range(0.1, 32.0);
   verb.add_option("--target-size", options.target_size,
                   "size the file may have (bytes, or 3.6GB, 900MiB ...): types are allocated by measured sensitivity")
       ->group("Allocation");
   verb.add_option("--target-bpw", options.target_bpw, "as --target-size, in bits per weight of all tensors")
-      ->check(CLI::PositiveNumber)
+      ->check(bits_per_weight)
       ->group("Allocation");
   verb.add_option("--target-body-bpw", options.target_body_bpw,
                   "as --target-bpw without embedding and head, which keep the scheme's types")
-      ->check(CLI::PositiveNumber)
+      ->check(bits_per_weight)
       ->group("Allocation");
   verb.add_option("--device", options.device, "profile (devices/*.toml): only types that are fast there")
       ->group("Allocation");

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "calibrate/imatrix.h"
+#include "number_range.h"
 
 namespace thimble::cli {
 
@@ -22,7 +23,7 @@ void add_rounding_flags(CLI::App& verb, RoundingOptions& options) {
   outliers->check(CLI::Range(int64_t{1}, kMaxOutliers));
   verb.add_option("--outlier-bits", options.outlier_bits,
                   "the same, as many channels as this many bits per weight pay for")
-      ->check(CLI::Range(0.0, kMaxOutlierBits))
+      ->check(number_range(0.0, kMaxOutlierBits))
       ->excludes(outliers);
   verb.add_option("--fold", options.fold, "none, awq or smooth: move factors between matrices before rounding");
 }

@@ -72,6 +72,8 @@ class QuantizeMethods(CliTest):
         self.expect(USAGE, *ask, "--outliers", "0")
         self.expect(USAGE, *ask, "--outliers", "3", "--outlier-bits", "0.1")
         self.expect(USAGE, *ask, "--damp", "2", "--calibration", self.calibration)
+        for flag in ("--outlier-bits", "--target-bpw", "--target-body-bpw", "--damp"):
+            self.assertIn("found nan, expected", self.expect(USAGE, *ask, flag, "nan").stderr)
         self.expect(USAGE, *ask, "--hot-weights=q2_k")
         self.expect(NOT_FOUND, *ask, "--calibration", self.folder / "none")
         self.assertIn(str(NANO), self.expect(USAGE, *ask, "--calibration", NANO).stderr)
