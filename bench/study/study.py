@@ -84,14 +84,12 @@ class Study:
         rounded by the best method, which takes longest."""
         if self.model.group > 0:
             listed = tomllib.loads(path.read_text())
-            names = [("recipes", str(path.parent / name)) for name in listed.get("recipes", [])]
-            names += [("schemes", name) for name in listed.get("schemes", [])]
-            for i in range(0, len(names), self.model.group):
-                piece = self.folder / f"{kind}-{i}.toml"
-                part = names[i:i + self.model.group]
-                piece.write_text("".join(f"{key} = {json.dumps([n for k, n in part if k == key])}\n" for key in ("schemes", "recipes")
-                                         if any(k == key for k, _ in part)))
-                yield piece
+            for key in ("recipes", "schemes"):
+                names = [str(path.parent / name) if key == "recipes" else name for name in listed.get(key, [])]
+                for i in range(0, len(names), self.model.group):
+                    piece = self.folder / f"{kind}-{key}-{i}.toml"
+                    piece.write_text(f"{key} = {json.dumps(names[i:i + self.model.group])}\n")
+                    yield piece
         yield path
 
     def journal(self, kind):
