@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "quantize/coordinate_descent.h"
 #include "quantize/second_order.h"
 #include "tensor/grid.h"
 
@@ -30,7 +31,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kMethodNames = {"search", "gptq", "gptq_cd", "best"};
 
-// Floats of a strip: 16 MB of weights, as much of errors, and about as much again for scales and codes.
+// Floats of a strip: 16 MB of weights, as much each of errors, slopes and what products read, and about as much again
+// for scales and codes.
 constexpr int64_t kStripElements = int64_t{1} << 22;
 // Rows that dampings are compared on: their order is that of all rows, and more only take time.
 constexpr int64_t kDampRows = 256;
@@ -43,13 +45,17 @@ bool has_heldout(const RoundingInput& input) noexcept {
   return input.heldout.n_rows > 0;
 }
 
+double heldout_loss(const ops::Backend& backend, const RoundingInput& input, const float* e, int64_t n_rows) {
+  return output_loss(backend, input.heldout.rows, input.heldout.n_rows, e, n_rows, input.n_in);
+}
+
+double calibration_loss(const ops::Backend& backend, const RoundingInput& input, const float* e, int64_t n_rows) {
+  if (input.second_moment == nullptr) return 0.0;
+  return quadratic_loss(backend, input.second_moment->values.data(), e, n_rows, input.n_in);
+}
+
 SquareSums measure(const ops::Backend& backend, const RoundingInput& input, const float* e, int64_t n_rows) {
-  SquareSums out;
-  if (input.second_moment != nullptr) {
-    out.calibration = quadratic_loss(backend, input.second_moment->values.data(), e, n_rows, input.n_in);
-  }
-  out.heldout = output_loss(backend, input.heldout.rows, input.heldout.n_rows, e, n_rows, input.n_in);
-  return out;
+  return {calibration_loss(backend, input, e, n_rows), heldout_loss(backend, input, e, n_rows)};
 }
 
 RoundingLoss relative(const RoundingInput& input, const SquareSums& errors, const SquareSums& outputs) noexcept {
@@ -108,12 +114,15 @@ double ridge_of(const FeedbackFactor& factor, const SecondMoment& h) noexcept {
   return factor.damp * trace / static_cast<double>(h.n_in);
 }
 
-void descend_until_done(const ops::Backend& backend, const RoundingInput& input, const FeedbackFactor& factor,
-                        int sweeps, RowStrip& strip, const Task& task) {
-  const double ridge = ridge_of(factor, *input.second_moment);
+CoordinateDescent descent_of(const ops::Backend& backend, const RoundingInput& input, const FeedbackFactor& factor,
+                             RowStrip& strip) {
+  return {backend, input.second_moment->values.data(), ridge_of(factor, *input.second_moment), strip};
+}
+
+void descend_until_done(const RoundingInput& input, int sweeps, const Task& task, CoordinateDescent& descent) {
   for (int i = 0; i < sweeps; ++i) {
     task.check(input.name);
-    if (descend(backend, input.second_moment->values.data(), ridge, strip) == 0) return;
+    if (descent.sweep() == 0) return;
   }
 }
 
@@ -125,11 +134,16 @@ struct Rounder::Candidate {
   std::vector<std::byte> bytes;
   SquareSums sums;
 
+  // All but what it is worth on the calibration, which is the caller's to add.
   void take(const ops::Backend& backend, const RoundingInput& input, const RowStrip& strip, int64_t first_row) {
     const size_t row = *row_bytes(input.type, static_cast<uint64_t>(input.n_in));
     if (bytes.empty()) bytes.resize(row * static_cast<size_t>(input.n_out));
     store_strip(backend, strip, bytes.data() + static_cast<size_t>(first_row) * row);
-    sums += measure(backend, input, strip.error.data(), strip.n_rows);
+    sums.heldout += heldout_loss(backend, input, strip.error.data(), strip.n_rows);
+  }
+  void take_whole(const ops::Backend& backend, const RoundingInput& input, const RowStrip& strip, int64_t first_row) {
+    take(backend, input, strip, first_row);
+    sums.calibration += calibration_loss(backend, input, strip.error.data(), strip.n_rows);
   }
 };
 
@@ -192,10 +206,10 @@ double Rounder::choose_damp(const RoundingInput& input, const RoundingSettings& 
     RowStrip strip(*find_grid(input.type), rows.data(), n_rows, input.n_in);
     round_gptq(backend_, *feedback, input.importance, strip);
     if (settings.method != RoundingMethod::gptq) {
-      descend_until_done(backend_, input, *feedback, settings.sweeps, strip, task);
+      CoordinateDescent descent = descent_of(backend_, input, *feedback, strip);
+      descend_until_done(input, settings.sweeps, task, descent);
     }
-    const double loss =
-        output_loss(backend_, input.heldout.rows, input.heldout.n_rows, strip.error.data(), n_rows, input.n_in);
+    const double loss = heldout_loss(backend_, input, strip.error.data(), n_rows);
     if (!(loss < best_loss)) continue;
     best_loss = loss;
     best = damp;
@@ -220,13 +234,19 @@ Rounded Rounder::round_second_order(const RoundingInput& input, const RoundingSe
     RowStrip strip(*find_grid(input.type), input.weights + first * input.n_in, n_rows, input.n_in);
     outputs += measure(backend_, input, strip.weights, n_rows);
     round_nearest(backend_, input.importance, strip);
-    search.take(backend_, input, strip, first);
+    search.take_whole(backend_, input, strip, first);
     if (feedback == nullptr) continue;
     round_gptq(backend_, *feedback, input.importance, strip);
+    if (!wants_descent) {
+      gptq.take_whole(backend_, input, strip, first);
+      continue;
+    }
     if (wants_gptq) gptq.take(backend_, input, strip, first);
-    if (!wants_descent) continue;
-    descend_until_done(backend_, input, *feedback, settings.sweeps, strip, task);
+    CoordinateDescent run = descent_of(backend_, input, *feedback, strip);
+    descend_until_done(input, settings.sweeps, task, run);
+    if (wants_gptq) gptq.sums.calibration += run.first_loss();
     descent.take(backend_, input, strip, first);
+    descent.sums.calibration += run.loss();
   }
   Rounded out;
   out.search_loss = relative(input, search.sums, outputs);
@@ -276,7 +296,7 @@ Rounded Rounder::round(const RoundingInput& input, const RoundingSettings& setti
     RowStrip strip(*find_grid(input.type), input.weights + first * input.n_in, n_rows, input.n_in);
     outputs += measure(backend_, input, strip.weights, n_rows);
     round_nearest(backend_, input.importance, strip);
-    search.take(backend_, input, strip, first);
+    search.take_whole(backend_, input, strip, first);
   }
   Rounded out;
   out.loss = out.search_loss = relative(input, search.sums, outputs);

@@ -1,5 +1,5 @@
-// Rounding with second-order information: GPTQ as LDLQ, and coordinate descent after it. Works on a strip of rows of
-// one matrix (rows are independent given the inputs' second moment), on any grid of tensor/grid.h.
+// Rounding with second-order information: GPTQ as LDLQ (coordinate_descent.h goes on from it). Works on a strip of rows
+// of one matrix (rows are independent given the inputs' second moment), on any grid of tensor/grid.h.
 //
 // The loss is tr((Q - W) H (Q - W)^T). GPTQ (Frantar et al. 2210.17323) in the form of QuIP (Chee et al. 2307.13304,
 // theorem 6: the two are equal): with H = (U + I) D (U + I)^T column k is rounded from w_k + (w - q)_{<k} U_{<k,k}.
@@ -30,6 +30,9 @@ struct RowStrip {
   RowStrip() = default;
   RowStrip(const GridTraits& type, const float* w, int64_t rows, int64_t columns);
   int64_t n_blocks() const noexcept { return n_in / grid->block_elems; }
+  BlockGrid& block(int64_t row, int64_t column) noexcept {
+    return blocks[static_cast<size_t>(row * n_blocks() + column / grid->block_elems)];
+  }
 };
 
 /// Scales by the type's search, codes by rounding to nearest. `importance` [n_in] or empty.
@@ -40,11 +43,7 @@ void round_nearest(const ops::Backend& backend, std::span<const float> importanc
 void round_gptq(const ops::Backend& backend, const FeedbackFactor& factor, std::span<const float> importance,
                 RowStrip& strip);
 
-/// One sweep of cyclic coordinate descent over all codes, scales as they are: every code becomes the best one given all
-/// others. Never raises the loss under h [n_in, n_in] + ridge I. Returns the number of codes that changed.
-int64_t descend(const ops::Backend& backend, const float* h, double ridge, RowStrip& strip);
-
-/// tr(E H E^T) of errors e [n_rows, n_in].
+/// tr(E H E^T) of errors e [n_rows, n_in]; h is symmetric. Errors: std::bad_alloc.
 double quadratic_loss(const ops::Backend& backend, const float* h, const float* e, int64_t n_rows, int64_t n_in);
 
 /// Sum of |E x|^2 over inputs x [n_x, n_in], for errors e [n_rows, n_in].

@@ -1,6 +1,6 @@
 // Second-order rounding against exact references: an exhaustive search of all codes on a few columns, GPTQ as its paper
 // states it (inverse and Cholesky in doubles), plain rounding where inputs are uncorrelated.
-#include "quantize/second_order.h"
+#include "quantize/coordinate_descent.h"
 
 #include <gtest/gtest.h>
 
@@ -51,7 +51,7 @@ TEST(SecondOrder, WithoutCorrelationGptqIsPlainRounding) {
     EXPECT_EQ(plain.codes, gptq.codes) << traits(type).name;
     EXPECT_EQ(exact_loss(p, plain), exact_loss(p, gptq)) << traits(type).name;
     const std::vector<uint8_t> before = plain.codes;
-    EXPECT_EQ(descend(backend, p.h.data(), 0.0, plain), 0) << traits(type).name;
+    EXPECT_EQ(CoordinateDescent(backend, p.h.data(), 0.0, plain).sweep(), 0) << traits(type).name;
     EXPECT_EQ(plain.codes, before);
   }
 }
@@ -155,7 +155,8 @@ TEST(SecondOrder, LiesBetweenTheOptimumAndPlainRounding) {
     const auto factor = factor_second_moment(p.h.data(), 32, 0.0, backend);
     ASSERT_TRUE(factor.has_value());
     round_gptq(backend, *factor, p.importance(), rounded);
-    while (descend(backend, p.h.data(), 0.0, rounded) > 0) {
+    CoordinateDescent descent(backend, p.h.data(), 0.0, rounded);
+    while (descent.sweep() > 0) {
     }
     const double loss = exact_loss(p, rounded);
     double best = std::numeric_limits<double>::max();
@@ -187,8 +188,11 @@ TEST(SecondOrder, DescentNeverRaisesTheLossAndEndsWhereNoCodeIsBetter) {
     double loss = exact_loss(p, strip);
     const double first = loss;
     int sweeps = 0;
-    while (descend(backend, p.h.data(), 0.0, strip) > 0) {
+    CoordinateDescent descent(backend, p.h.data(), 0.0, strip);
+    while (descent.sweep() > 0) {
       const double next = exact_loss(p, strip);
+      EXPECT_NEAR(descent.loss(), next, 1e-5 * next) << traits(type).name;
+      EXPECT_NEAR(descent.first_loss(), first, 1e-5 * first) << traits(type).name;
       EXPECT_LE(next, loss * (1.0 + 1e-7)) << traits(type).name;
       loss = next;
       ASSERT_LT(++sweeps, 200);
@@ -216,6 +220,44 @@ TEST(SecondOrder, DescentNeverRaisesTheLossAndEndsWhereNoCodeIsBetter) {
   }
 }
 
+// A sweep that begins anew computes all slopes; one that goes on has followed the changes, panel by panel.
+TEST(SecondOrder, DescentThatGoesOnIsAsGoodAsOneThatBeginsAnew) {
+  ThreadPool pool(3);
+  const ops::Backend backend = ops::make_backend(pool, kernels::best_isa(host_cpu()));
+  const Problem p = random_problem(40, 3 * 256 + 64, 8);
+  const auto run = [&](double ridge, bool anew) {
+    RowStrip strip = strip_of(p, TensorType::iq4_nl);
+    round_nearest(backend, p.importance(), strip);
+    CoordinateDescent descent(backend, p.h.data(), ridge, strip);
+    for (int sweep = 0; sweep < 5; ++sweep) {
+      EXPECT_GT(anew ? CoordinateDescent(backend, p.h.data(), ridge, strip).sweep() : descent.sweep(), 0);
+    }
+    return strip;
+  };
+  for (const double ridge : {0.0, 0.1}) {
+    const RowStrip on = run(ridge, false), anew = run(ridge, true);
+    int64_t n_other = 0;
+    for (size_t i = 0; i < on.codes.size(); ++i) n_other += on.codes[i] != anew.codes[i] ? 1 : 0;
+    // Slopes differ by roundings, which decide where two codes are all but equally good.
+    EXPECT_LE(n_other, static_cast<int64_t>(on.codes.size()) / 1000) << ridge;
+    EXPECT_NEAR(exact_loss(p, on), exact_loss(p, anew), 1e-4 * exact_loss(p, anew)) << ridge;
+  }
+}
+
+TEST(SecondOrder, LossOfADescentThatHasNotBegunIsThatOfTheStrip) {
+  ThreadPool pool(2);
+  const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  const Problem p = random_problem(5, 256 + 32, 9);
+  RowStrip strip = strip_of(p, TensorType::q4_0);
+  round_nearest(backend, p.importance(), strip);
+  const double expected = exact_loss(p, strip);
+  CoordinateDescent descent(backend, p.h.data(), 0.0, strip);
+  EXPECT_NEAR(descent.loss(), expected, 1e-5 * expected);
+  EXPECT_GT(descent.sweep(), 0);
+  EXPECT_NEAR(descent.loss(), exact_loss(p, strip), 1e-5 * expected);
+  EXPECT_NEAR(descent.first_loss(), expected, 1e-5 * expected);
+}
+
 TEST(SecondOrder, StoresWhatItsErrorsSay) {
   ThreadPool pool(2);
   const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
@@ -226,7 +268,7 @@ TEST(SecondOrder, StoresWhatItsErrorsSay) {
     if (!type.is_quantized) continue;
     RowStrip strip = strip_of(p, type.type);
     round_gptq(backend, *factor, p.importance(), strip);
-    descend(backend, p.h.data(), 0.0, strip);
+    CoordinateDescent(backend, p.h.data(), 0.0, strip).sweep();
     const size_t bytes = *row_bytes(type.type, 512);
     std::vector<std::byte> stored(3 * bytes);
     store_strip(backend, strip, stored.data());
@@ -250,7 +292,7 @@ TEST(SecondOrder, RowsDoNotDependOnStripsThreadsOrInstructionSets) {
       const int64_t rows = std::min(strip_rows, p.n_out - r);
       RowStrip strip(*find_grid(TensorType::q4_k), p.weights.data() + r * p.n_in, rows, p.n_in);
       round_gptq(backend, *factor, p.importance(), strip);
-      descend(backend, p.h.data(), 0.0, strip);
+      CoordinateDescent(backend, p.h.data(), 0.0, strip).sweep();
       codes.insert(codes.end(), strip.codes.begin(), strip.codes.end());
     }
     return codes;
@@ -264,11 +306,17 @@ TEST(SecondOrder, RowsDoNotDependOnStripsThreadsOrInstructionSets) {
 TEST(SecondOrder, LossesAreThoseOfTheirFormulas) {
   ThreadPool pool(1);
   const ops::Backend backend = ops::make_backend(pool, kernels::Isa::scalar);
+  for (const int64_t n_in : {64, 256, 256 + 256 + 32}) {
+    const Problem p = random_problem(3, n_in, 6);
+    RowStrip strip = strip_of(p, TensorType::q4_0);
+    round_nearest(backend, {}, strip);
+    const double expected = exact_loss(p, strip);
+    EXPECT_NEAR(quadratic_loss(backend, p.h.data(), strip.error.data(), 3, n_in), expected, 1e-5 * expected) << n_in;
+  }
   const Problem p = random_problem(3, 64, 6);
   RowStrip strip = strip_of(p, TensorType::q4_0);
   round_nearest(backend, {}, strip);
   const double expected = exact_loss(p, strip);
-  EXPECT_NEAR(quadratic_loss(backend, p.h.data(), strip.error.data(), 3, 64), expected, 1e-5 * expected);
   // H is the mean of x x^T over the problem's inputs, so the mean output error is the same number.
   const double outputs = output_loss(backend, p.inputs.data(), p.n_inputs, strip.error.data(), 3, 64);
   EXPECT_NEAR(outputs / static_cast<double>(p.n_inputs), expected, 1e-4 * expected);
