@@ -1,6 +1,8 @@
 #include "quantize/coordinate_descent.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <numeric>
 
 namespace thimble {
@@ -8,6 +10,15 @@ namespace thimble {
 namespace {
 
 constexpr uint32_t kNeverSeen = ~uint32_t{0};
+// Of a half gap between levels: what is surely rounded back to where it was. The rest is for the roundings of
+// nearest().
+constexpr float kSafeShare = 0.99f;
+
+float smallest_gap(const GridTraits& type) noexcept {
+  float gap = type.n_codes > 1 ? type.levels[1] - type.levels[0] : 0.0f;
+  for (int c = 2; c < type.n_codes; ++c) gap = std::min(gap, type.levels[c] - type.levels[c - 1]);
+  return gap;
+}
 
 }  // namespace
 
@@ -16,6 +27,7 @@ CoordinateDescent::CoordinateDescent(const ops::Backend& backend, const float* h
       h_(h),
       ridge_(static_cast<float>(ridge)),
       strip_(strip),
+      safe_shift_(0.5f * kSafeShare * smallest_gap(*strip.grid)),
       slopes_(static_cast<size_t>(strip.n_rows * strip.n_in)),
       changes_(static_cast<size_t>(strip.n_rows)),
       taken_(static_cast<size_t>(panel_count(strip.n_in) * strip.n_rows)),
@@ -54,8 +66,10 @@ void CoordinateDescent::improve(ColumnPanel panel, int64_t row, int64_t k, float
   const auto weight = static_cast<size_t>(row * strip_.n_in + column);
   float& error = strip_.error[weight];
   uint8_t& code = strip_.codes[weight];
-  const float value = grid_value(type, grid, element, code);
   const float damped = slope[k] + ridge_ * error;
+  // Most codes stay: those that would move by less than half a gap need no search.
+  if (std::fabs(damped) <= safe_shift_ * std::fabs(grid.scale[element / type.sub_elems]) * curvature) return;
+  const float value = grid_value(type, grid, element, code);
   const uint8_t better = nearest(type, grid, element, value - damped / curvature);
   if (better == code) return;
   const float step = grid_value(type, grid, element, better) - value;

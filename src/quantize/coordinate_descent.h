@@ -48,6 +48,7 @@ class CoordinateDescent {
   const float* h_;
   float ridge_;
   RowStrip& strip_;
+  float safe_shift_;  // in levels: a code whose best value is no farther away stays
   bool started_ = false;
   std::vector<float> slopes_;                 // E H: panel after panel, each [n_rows, panel.size]
   std::vector<std::vector<Change>> changes_;  // of each row, in order
