@@ -19,6 +19,7 @@ class CoordinateDescent {
   CoordinateDescent(const ops::Backend& backend, const float* h, double ridge, RowStrip& strip);
 
   /// One cyclic sweep over all codes. Never raises the loss. Returns the number of codes that changed.
+  /// Errors: std::bad_alloc.
   int64_t sweep();
 
   /// tr(E H E^T) as it is now, without the ridge. Errors: std::bad_alloc.
