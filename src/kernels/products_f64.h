@@ -1,60 +1,98 @@
-// Sums of products of doubles for vector_kernel.h's add_products_f64, in the compiler's own vectors: four lanes on
-// every instruction set, in as many registers as that takes, so that all tables give the same bits. Included by files
-// compiled for one instruction set.
+// Sums of products of doubles for vector_kernel.h's add_products_f64, in the compiler's own vectors: a register holds
+// neighbouring sums, each of which grows by one fused product at a time, so that all tables give the same bits however
+// wide their registers are. Included by files compiled for one instruction set.
 #pragma once
 
 #include <cstdint>
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#else
+#include <immintrin.h>
+#endif
 
 #include "kernels/vector_kernel.h"
 
 namespace thimble::kernels {
 namespace {
 
-typedef double ProductLanes __attribute__((vector_size(32), aligned(8), may_alias));
-
-#if defined(__AVX__) || defined(__aarch64__)
-constexpr int64_t kProductRows = 4;
+// As many sums in registers as there are registers for, less those of the factors.
+#if defined(__AVX512F__)
+typedef __m512d Doubles;
+constexpr int64_t kSumGroups = 4;
+inline Doubles splat(double x) noexcept {
+  return _mm512_set1_pd(x);
+}
+inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
+  return _mm512_fmadd_pd(a, b, sum);
+}
+#elif defined(__FMA__)
+typedef __m256d Doubles;
+constexpr int64_t kSumGroups = 1;
+inline Doubles splat(double x) noexcept {
+  return _mm256_set1_pd(x);
+}
+inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
+  return _mm256_fmadd_pd(a, b, sum);
+}
 #else
-constexpr int64_t kProductRows = 2;  // sixteen registers of two lanes hold no more sums
+typedef float64x2_t Doubles;
+constexpr int64_t kSumGroups = 1;
+inline Doubles splat(double x) noexcept {
+  return vdupq_n_f64(x);
+}
+inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
+  return vfmaq_f64(sum, a, b);
+}
 #endif
 
-// No functions that take or return lanes: how registers of 32 bytes are passed depends on the instruction set.
-template <int64_t kA, int64_t kB>
-inline void add_products_tile(const ProductsArgs& p, int64_t i0, int64_t j0) noexcept {
-  ProductLanes sums[kA][kB];
-  for (int64_t i = 0; i < kA; ++i) {
-    for (int64_t j = 0; j < kB; ++j) {
-      sums[i][j] = *reinterpret_cast<const ProductLanes*>(p.sums + ((i0 + i) * p.sums_stride + j0 + j) * 4);
+constexpr int64_t kSumRows = 4;
+constexpr int64_t kDoubles = sizeof(Doubles) / sizeof(double);
+
+// Rows [i, i + kRows) by the columns of groups [g, g + kGroups).
+template <int64_t kRows, int64_t kGroups>
+inline void add_products_tile(const ProductsArgs& p, int64_t i, int64_t g) noexcept {
+  constexpr int64_t kPerGroup = kProductGroup / kDoubles;
+  constexpr int64_t kVectors = kGroups * kPerGroup;
+  Doubles sums[kRows][kVectors];
+  double* const out = p.sums + i * p.sums_stride + g * kProductGroup;
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      __builtin_memcpy(&sums[r][v], out + r * p.sums_stride + v * kDoubles, sizeof(Doubles));
     }
   }
-  const double* const a = p.a + i0 * p.a_stride;
-  const double* const b = p.b + j0 * p.b_stride;
-  for (int64_t k = 0; k < p.depth; k += 4) {
-    ProductLanes y[kB];
-    for (int64_t j = 0; j < kB; ++j) y[j] = *reinterpret_cast<const ProductLanes*>(b + j * p.b_stride + k);
-    for (int64_t i = 0; i < kA; ++i) {
-      const ProductLanes x = *reinterpret_cast<const ProductLanes*>(a + i * p.a_stride + k);
-      for (int64_t j = 0; j < kB; ++j) sums[i][j] += x * y[j];
+  const double* const a = p.a + i * p.a_stride;
+  const double* const b = p.b + g * p.b_stride;
+  for (int64_t k = 0; k < p.depth; ++k) {
+    Doubles y[kVectors];
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const double* const from = b + v / kPerGroup * p.b_stride + k * kProductGroup + v % kPerGroup * kDoubles;
+      __builtin_memcpy(&y[v], from, sizeof(Doubles));
+    }
+    for (int64_t r = 0; r < kRows; ++r) {
+      const Doubles x = splat(a[r * p.a_stride + k]);
+      for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = fused(x, y[v], sums[r][v]);
     }
   }
-  for (int64_t i = 0; i < kA; ++i) {
-    for (int64_t j = 0; j < kB; ++j) {
-      *reinterpret_cast<ProductLanes*>(p.sums + ((i0 + i) * p.sums_stride + j0 + j) * 4) = sums[i][j];
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      __builtin_memcpy(out + r * p.sums_stride + v * kDoubles, &sums[r][v], sizeof(Doubles));
     }
   }
 }
 
-template <int64_t kA>
-inline void add_products_strip(const ProductsArgs& p, int64_t i) noexcept {
-  int64_t j = 0;
-  for (; j + 2 <= p.n_b; j += 2) add_products_tile<kA, 2>(p, i, j);
-  if (j < p.n_b) add_products_tile<kA, 1>(p, i, j);
-}
-
-inline void add_products_rows(const ProductsArgs& p) noexcept {
+template <int64_t kGroups>
+inline void add_products_groups(const ProductsArgs& p, int64_t g) noexcept {
   int64_t i = 0;
-  for (; i + kProductRows <= p.n_a; i += kProductRows) add_products_strip<kProductRows>(p, i);
-  for (; i < p.n_a; ++i) add_products_strip<1>(p, i);
+  for (; i + kSumRows <= p.n_a; i += kSumRows) add_products_tile<kSumRows, kGroups>(p, i, g);
+  for (; i < p.n_a; ++i) add_products_tile<1, kGroups>(p, i, g);
+}
+
+// All rows by a few groups, which stay in the first cache, before the next ones.
+inline void add_products_rows(const ProductsArgs& p) noexcept {
+  int64_t g = 0;
+  for (; g + kSumGroups <= p.n_groups; g += kSumGroups) add_products_groups<kSumGroups>(p, g);
+  for (; g < p.n_groups; ++g) add_products_groups<1>(p, g);
 }
 
 }  // namespace

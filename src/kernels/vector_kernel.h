@@ -53,18 +53,21 @@ struct MixArgs {
   const void* ahead;          // as in ScoresArgs, as many bytes as the values have
 };
 
-/// sums[i][j][l] += the sum over t of a_i[4 t + l] * b_j[4 t + l] for the four lanes l, in rising order of t, products
-/// rounded before they are added. A long product may be made in pieces: the bits are the same. Bit-equal on every
-/// instruction set.
+/// Columns of add_products_f64 whose factors lie side by side.
+constexpr int64_t kProductGroup = 8;
+
+/// sums[i][j] = fma(a_i[k], b_j[k], sums[i][j]) for k = 0, 1, ... depth - 1. A long product may be made in pieces: the
+/// bits are the same. Bit-equal on every instruction set.
 struct ProductsArgs {
-  const double* a;   // n_a rows
-  const double* b;   // n_b rows
-  int64_t n_a, n_b;  // any
-  int64_t a_stride;  // doubles from row to row; rows that lie a multiple of 4 KB apart cost cache misses
-  int64_t b_stride;
-  int64_t depth;        // doubles of each row, a multiple of 4
-  double* sums;         // [n_a, sums_stride, 4]
-  int64_t sums_stride;  // n_b or more
+  const double* a;   // n_a rows of `depth` numbers
+  const double* b;   // n_groups of [depth, kProductGroup]: b_j[k] of eight columns j for each k
+  int64_t n_a;       // any
+  int64_t n_groups;  // any
+  int64_t a_stride;  // doubles from row to row
+  int64_t b_stride;  // doubles from group to group
+  int64_t depth;     // any
+  double* sums;      // n_a rows of n_groups * kProductGroup
+  int64_t sums_stride;
 };
 
 struct VectorKernels {

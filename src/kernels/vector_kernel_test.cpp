@@ -379,38 +379,40 @@ TEST_P(Vectors, MixedValuesAreBitEqualToScalar) {
 TEST_P(Vectors, SumsOfProductsAreBitEqualToScalarInWholeAndInPieces) {
   constexpr int64_t kStride = 72;
   for (const int64_t n_a : {1, 2, 3, 4, 5, 8, 15}) {
-    for (const int64_t n_b : {1, 2, 3, 7}) {
-      for (const int64_t depth : {0, 4, 8, 68}) {
+    for (const int64_t n_groups : {1, 2, 3, 4, 9}) {
+      for (const int64_t depth : {0, 1, 4, 7, 68}) {
         // Rows end at the guard page: the last one has `depth` numbers, not a whole stride.
         GuardedMemory a(static_cast<size_t>((n_a - 1) * kStride + depth) * sizeof(double));
-        GuardedMemory b(static_cast<size_t>((n_b - 1) * kStride + depth) * sizeof(double));
-        Random random(static_cast<uint64_t>(n_a * 100 + n_b));
+        GuardedMemory b(static_cast<size_t>(n_groups * depth * kProductGroup) * sizeof(double));
+        Random random(static_cast<uint64_t>(n_a * 100 + n_groups));
         for (GuardedMemory* memory : {&a, &b}) {
           for (size_t i = 0; i < memory->size() / sizeof(double); ++i) {
             memory->as<double>()[i] = static_cast<double>(random.uniform()) * (1.0 + 1e-9 * random.uniform());
           }
         }
-        GuardedMemory expected(static_cast<size_t>(n_a * n_b * 4) * sizeof(double));
+        GuardedMemory expected(static_cast<size_t>(n_a * n_groups * kProductGroup) * sizeof(double));
         GuardedMemory actual(expected.size()), pieces(expected.size());
         for (GuardedMemory* memory : {&expected, &actual, &pieces}) std::memset(memory->data(), 0, memory->size());
         const auto args = [&](GuardedMemory& sums, int64_t from, int64_t to) {
           return ProductsArgs{a.as<double>() + from,
-                              b.as<double>() + from,
+                              b.as<double>() + from * kProductGroup,
                               n_a,
-                              n_b,
+                              n_groups,
                               kStride,
-                              kStride,
+                              depth * kProductGroup,
                               to - from,
                               sums.as<double>(),
-                              n_b};
+                              n_groups * kProductGroup};
         };
         kVectorScalar.add_products_f64(args(expected, 0, depth));
         kernels().add_products_f64(args(actual, 0, depth));
-        EXPECT_EQ(std::memcmp(expected.data(), actual.data(), expected.size()), 0) << n_a << " " << n_b << " " << depth;
-        const int64_t half = depth / 8 * 4;
+        EXPECT_EQ(std::memcmp(expected.data(), actual.data(), expected.size()), 0)
+            << n_a << " " << n_groups << " " << depth;
+        const int64_t half = depth / 2;
         kernels().add_products_f64(args(pieces, 0, half));
         kernels().add_products_f64(args(pieces, half, depth));
-        EXPECT_EQ(std::memcmp(expected.data(), pieces.data(), expected.size()), 0) << n_a << " " << n_b << " " << depth;
+        EXPECT_EQ(std::memcmp(expected.data(), pieces.data(), expected.size()), 0)
+            << n_a << " " << n_groups << " " << depth;
       }
     }
   }

@@ -235,9 +235,10 @@ void mix_i8(const MixArgs& a) noexcept {
 
 void add_products_f64(const ProductsArgs& p) noexcept {
   for (int64_t i = 0; i < p.n_a; ++i) {
-    for (int64_t j = 0; j < p.n_b; ++j) {
-      double* const sums = p.sums + (i * p.sums_stride + j) * 4;
-      for (int64_t k = 0; k < p.depth; ++k) sums[k % 4] += p.a[i * p.a_stride + k] * p.b[j * p.b_stride + k];
+    for (int64_t j = 0; j < p.n_groups * kProductGroup; ++j) {
+      const double* const b = p.b + j / kProductGroup * p.b_stride + j % kProductGroup;
+      double& sum = p.sums[i * p.sums_stride + j];
+      for (int64_t k = 0; k < p.depth; ++k) sum = std::fma(p.a[i * p.a_stride + k], b[k * kProductGroup], sum);
     }
   }
 }
