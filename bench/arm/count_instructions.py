@@ -3,7 +3,7 @@
 
 Both run under qemu-user, which logs every instruction executed inside the program or library that holds the kernel
 (-singlestep -d exec,nochain -dfilter). A run with two calls minus a run with one leaves exactly one call. Prints the
-table of docs/performance/arm.md.
+tables of docs/performance/arm.md.
 
   bench/arm/count_instructions.py [--build build/aarch64] [--types q4_k,q6_k]
 
@@ -36,6 +36,7 @@ TYPES = {
     "q5_1": (24, 32, "q8_1"),
     "iq4_nl": (18, 32, "q8_0"),
 }
+PLAIN_TYPES = ("f32", "f16", "bf16")
 # Bytes per block of activations: block_q8_K, block_q8_0 and block_q8_1 of ggml-common.h.
 ACTIVATION_BYTES = {"q8_K": (292, 256), "q8_0": (34, 32), "q8_1": (36, 32)}
 
@@ -157,16 +158,28 @@ def print_table(counter, folder, types, machines):
                   f"| {cell(stock_many)} | {'repacked' if kind == 'gemv' else 'row by row'} |", flush=True)
 
 
+def print_plain_table(counter, types):
+    """Weights that are stored as they are: one kernel, from the GGUF layout, on every machine."""
+    cpu, isa = MACHINES[0]
+    print(f"\n`-cpu {cpu}`: ours `{isa}`\n\n| type | decode | prefill, {COLUMNS} columns | prefill, 64 columns |\n|---|---|---|---|")
+    for name in types:
+        print(f"| {name.upper()} |" + "".join(f" {cell(counter.our_kernel(cpu, isa, name, 'stock', n))} |" for n in (1, COLUMNS, 64)), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/aarch64", help="folder of the aarch64 preset")
-    parser.add_argument("--types", default=",".join(TYPES), help="comma-separated weight types")
+    parser.add_argument("--types", default=",".join([*TYPES, *PLAIN_TYPES]), help="comma-separated weight types")
     parser.add_argument("--cpus", help="start of the names of the machines to run, for a part of the table")
     options = parser.parse_args()
     targets = ["thimble_count_ours", "thimble_count_stock"]
     subprocess.run(["ninja", "-C", options.build, *targets], check=True, stdout=subprocess.DEVNULL)
     machines = [m for m in MACHINES if not options.cpus or m[0].startswith(options.cpus)]
-    print_table(Counter(options.build), stock_folder(), options.types.split(","), machines)
+    counter, types = Counter(options.build), options.types.split(",")
+    if quantized := [t for t in types if t not in PLAIN_TYPES]:
+        print_table(counter, stock_folder(), quantized, machines)
+    if plain := [t for t in types if t in PLAIN_TYPES]:
+        print_plain_table(counter, plain)
 
 
 if __name__ == "__main__":

@@ -183,16 +183,6 @@ struct Problem {
     return result;
   }
 
-  // Sum of |w x| of one output in double precision.
-  double magnitude(int64_t r, int64_t c) {
-    std::vector<float> w(static_cast<size_t>(k));
-    traits(type).decode(weights.data() + static_cast<size_t>(r) * *row_bytes(type, static_cast<uint64_t>(k)), w.data(),
-                        k);
-    double sum = 0.0;
-    for (int64_t i = 0; i < k; ++i) sum += std::abs(static_cast<double>(w[static_cast<size_t>(i)]) * activation(c, i));
-    return sum;
-  }
-
   double activation(int64_t c, int64_t i) {
     const std::byte* row = x.data() + static_cast<size_t>(c) * activation_row_bytes(layout, k);
     if (layout == ActivationLayout::f32) return reinterpret_cast<const float*>(row)[i];
@@ -223,13 +213,6 @@ class MatmulKernels : public testing::TestWithParam<MatmulKernel> {
   std::unique_ptr<AmxTrap> amx_;
 };
 
-// q8 kernels and f32 kernels of x86: bit-equal to scalar. f32 kernels of NEON: any order of k additions and products is
-// within (k + 1) eps sum|w x| of the exact sum (Higham, Accuracy and Stability, §3.1), so two orders are within twice
-// that.
-bool sums_in_another_order(const MatmulKernel& kernel) {
-  return kernel.layout == ActivationLayout::f32 && kernel.isa == Isa::neon;
-}
-
 void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols, bool packed) {
   const std::vector<float> expected = problem.run(scalar_kernel(kernel.type).function, rows, cols);
   const std::vector<float> actual = problem.run(kernel.function, rows, cols, packed);
@@ -237,15 +220,9 @@ void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, i
     for (int64_t r = 0; r < rows; ++r) {
       const float e = expected[static_cast<size_t>(c * rows + r)];
       const float a = actual[static_cast<size_t>(c * rows + r)];
-      if (sums_in_another_order(kernel)) {
-        const double bound =
-            2.0 * static_cast<double>(problem.k + 1) * std::numeric_limits<float>::epsilon() * problem.magnitude(r, c);
-        ASSERT_LE(std::abs(static_cast<double>(e) - a), bound) << kernel.name << " row " << r << " col " << c;
-      } else {
-        ASSERT_EQ(std::bit_cast<uint32_t>(e), std::bit_cast<uint32_t>(a))
-            << kernel.name << (packed ? " packed" : "") << " row " << r << " of " << rows << " col " << c << " of "
-            << cols << " k " << problem.k << ": expected " << e << ", got " << a;
-      }
+      ASSERT_EQ(std::bit_cast<uint32_t>(e), std::bit_cast<uint32_t>(a))
+          << kernel.name << (packed ? " packed" : "") << " row " << r << " of " << rows << " col " << c << " of "
+          << cols << " k " << problem.k << ": expected " << e << ", got " << a;
     }
   }
 }

@@ -11,8 +11,6 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kWidth = 8;
-constexpr int kTileRows = 2;  // 8 sums, 2 weights and a column fit the 16 registers
-constexpr int kTileCols = 4;
 
 using Vec = __m256;
 using IntVec = __m256i;

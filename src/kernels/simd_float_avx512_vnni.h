@@ -11,8 +11,6 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kWidth = 16;
-constexpr int kTileRows = 4;  // 16 sums, 4 weights and a column fit the 32 registers
-constexpr int kTileCols = 4;
 
 using Vec = __m512;
 using IntVec = __m512i;

@@ -11,8 +11,6 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kWidth = 4;
-constexpr int kTileRows = 4;  // 16 sums, 4 weights and a column fit the 32 registers
-constexpr int kTileCols = 4;
 
 using Vec = float32x4_t;
 using IntVec = uint32x4_t;
@@ -91,6 +89,20 @@ inline Vec vec_max(Vec a, Vec b) noexcept {
 /// a * b + c with one rounding.
 inline Vec vec_fma(Vec a, Vec b, Vec c) noexcept {
   return vfmaq_f32(c, a, b);
+}
+/// a * x[kLane] + c with one rounding.
+template <int kLane>
+inline Vec vec_fma_lane(Vec a, Vec x, Vec c) noexcept {
+  return vfmaq_laneq_f32(c, a, x, kLane);
+}
+/// Lane j of register i becomes lane i of register j.
+inline void vec_transpose(Vec (&v)[4]) noexcept {
+  const Vec a = vzip1q_f32(v[0], v[2]), b = vzip2q_f32(v[0], v[2]);
+  const Vec c = vzip1q_f32(v[1], v[3]), d = vzip2q_f32(v[1], v[3]);
+  v[0] = vzip1q_f32(a, c);
+  v[1] = vzip2q_f32(a, c);
+  v[2] = vzip1q_f32(b, d);
+  v[3] = vzip2q_f32(b, d);
 }
 inline float vec_sum(Vec v) noexcept {
   // Halves, then neighbours: the order of the other instruction sets (vaddvq_f32 adds neighbours first).

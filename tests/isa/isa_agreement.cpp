@@ -1,6 +1,8 @@
 // Test program: every instruction set of this machine, and packed weights as well as the GGUF layout, give the same
 // greedy tokens and the same bits of every logit.
-//   thimble_isa_agreement MODEL.gguf [SCHEME ...]    the model as it is; with schemes also each quantized form of it
+//   thimble_isa_agreement [--logits] MODEL.gguf [SCHEME ...]   the model as it is; with schemes also each quantized
+//   form
+// --logits compares nothing and prints a hash of all logits, which machines of other architectures are to have too.
 // Exit status 1 on any difference. Nothing less would keep tokens the same: activations are rounded to bytes, and a sum
 // that ends in another bit now and then becomes another byte, which the layers amplify to 0.1 of a logit.
 #include <fmt/format.h>
@@ -9,10 +11,13 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/cpu_topology.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "quantize/quantize.h"
 #include "runtime/engine.h"
 
@@ -81,10 +86,23 @@ Agreement follow(const std::shared_ptr<const Engine>& engine, const std::vector<
   return out;
 }
 
-// Prints one line per instruction set and layout; false when one of them disagrees.
-bool compare(const std::string& path, const std::string& label) {
+// What the same model is known by on machines of other architectures.
+std::string fingerprint(const std::vector<Timeline>& timelines) {
+  ContentHasher hasher;
+  for (const Timeline& t : timelines) {
+    for (const std::vector<float>& logits : t.logits) hasher.update(std::as_bytes(std::span(logits)));
+  }
+  return hasher.hash();
+}
+
+// Prints the hash of all logits, or one line per instruction set and layout: false when one of them disagrees.
+bool compare(const std::string& path, const std::string& label, bool only_logits) {
   const kernels::Isa best = kernels::best_isa(host_cpu());
   const std::vector<Timeline> timelines = decode(open_engine(path, best, PackPolicy::memory));
+  if (only_logits) {
+    fmt::print("{}: logits {}\n", label, fingerprint(timelines));
+    return true;
+  }
   bool ok = true;
   for (const kernels::Isa isa : kernels::fallbacks(best)) {
     for (const PackPolicy packing : {PackPolicy::memory, PackPolicy::none}) {
@@ -98,23 +116,26 @@ bool compare(const std::string& path, const std::string& label) {
   return ok;
 }
 
-bool compare_scheme(const std::string& path, const std::string& scheme) {
+bool compare_scheme(const std::string& path, const std::string& scheme, bool only_logits) {
   const std::string quantized =
       (std::filesystem::temp_directory_path() / fmt::format("thimble_isa_{}_{}.gguf", ::getpid(), scheme)).string();
   ThreadPool pool(usable_cpu_count());
   (void)quantize(GgufFile::open(path), quantized, recipe_from_scheme(scheme), {}, pool);
-  const bool ok = compare(quantized, scheme);
+  const bool ok = compare(quantized, scheme, only_logits);
   std::filesystem::remove(quantized);
   return ok;
 }
 
-int run(int argc, char** argv) {
-  if (argc < 2) {
-    std::fputs("usage: thimble_isa_agreement MODEL.gguf [SCHEME ...]\n", stderr);
+int run(std::vector<std::string> arguments) {
+  const bool only_logits = !arguments.empty() && arguments.front() == "--logits";
+  if (only_logits) arguments.erase(arguments.begin());
+  if (arguments.empty()) {
+    std::fputs("usage: thimble_isa_agreement [--logits] MODEL.gguf [SCHEME ...]\n", stderr);
     return 2;
   }
-  bool ok = compare(argv[1], "as is");
-  for (int i = 2; i < argc; ++i) ok = compare_scheme(argv[1], argv[i]) && ok;
+  const std::string& model = arguments.front();
+  bool ok = compare(model, "as is", only_logits);
+  for (size_t i = 1; i < arguments.size(); ++i) ok = compare_scheme(model, arguments[i], only_logits) && ok;
   return ok ? 0 : 1;
 }
 
@@ -123,7 +144,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return thimble::run(argc, argv);
+    return thimble::run({argv + 1, argv + argc});
   } catch (const std::exception& e) {
     fmt::print(stderr, "thimble_isa_agreement: {}\n", e.what());
     return 1;
