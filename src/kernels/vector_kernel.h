@@ -53,6 +53,11 @@ struct MixArgs {
   const void* ahead;          // as in ScoresArgs, as many bytes as the values have
 };
 
+struct ScaledRow {
+  const float* values;
+  float scale;
+};
+
 /// Columns of add_products_f64 whose factors lie side by side.
 constexpr int64_t kProductGroup = 8;
 
@@ -96,6 +101,9 @@ struct VectorKernels {
   void (*mix_f16)(const MixArgs& args) noexcept;
   void (*mix_i8)(const MixArgs& args) noexcept;
 
+  /// x[i] = (x[i] + rows[0].scale * rows[0].values[i]) + rows[1].scale * rows[1].values[i] and so on, products rounded
+  /// before they are added. Bit-equal on every instruction set, in whole and in pieces.
+  void (*add_scaled_rows)(float* x, int64_t n, const ScaledRow* rows, int64_t n_rows) noexcept;
   void (*add_products_f64)(const ProductsArgs& args) noexcept;
 };
 

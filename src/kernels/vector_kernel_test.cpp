@@ -376,6 +376,27 @@ TEST_P(Vectors, MixedValuesAreBitEqualToScalar) {
   }
 }
 
+TEST_P(Vectors, ScaledRowsAreAddedBitEqualToScalar) {
+  for (const int64_t n : {1, 3, 4, 15, 16, 17, 64, 71, 256}) {
+    for (const int64_t n_rows : {0, 1, 2, 32}) {
+      Random random(static_cast<uint64_t>(n * 100 + n_rows));
+      GuardedMemory values(static_cast<size_t>(n * n_rows) * sizeof(float));
+      for (int64_t i = 0; i < n * n_rows; ++i) values.as<float>()[i] = static_cast<float>(random.uniform());
+      GuardedMemory expected(static_cast<size_t>(n) * sizeof(float)), actual(expected.size());
+      for (int64_t i = 0; i < n; ++i) {
+        expected.as<float>()[i] = actual.as<float>()[i] = static_cast<float>(random.uniform());
+      }
+      std::vector<ScaledRow> rows;
+      for (int64_t r = 0; r < n_rows; ++r) {
+        rows.push_back({values.as<float>() + r * n, static_cast<float>(random.uniform())});
+      }
+      kVectorScalar.add_scaled_rows(expected.as<float>(), n, rows.data(), n_rows);
+      kernels().add_scaled_rows(actual.as<float>(), n, rows.data(), n_rows);
+      EXPECT_EQ(std::memcmp(expected.data(), actual.data(), expected.size()), 0) << n << " x " << n_rows;
+    }
+  }
+}
+
 TEST_P(Vectors, SumsOfProductsAreBitEqualToScalarInWholeAndInPieces) {
   constexpr int64_t kStride = 72;
   for (const int64_t n_a : {1, 2, 3, 4, 5, 8, 15}) {

@@ -24,6 +24,7 @@ const VectorKernels kVectorNeon = {quantize_q8_block_rows,
                                    round_weights_row,
                                    mix_f16_block,
                                    mix_i8_block,
+                                   add_scaled,
                                    add_products_rows};
 
 }  // namespace thimble::kernels

@@ -124,6 +124,31 @@ inline void add_rows(float* x, const float* y, int64_t n) noexcept {
       });
 }
 
+// kVectors registers of x from element i on.
+template <int kVectors>
+inline void add_scaled_vectors(float* x, const ScaledRow* rows, int64_t n_rows, int64_t i) noexcept {
+  Vec sums[kVectors];
+  for (int v = 0; v < kVectors; ++v) sums[v] = vec_load(x + i + v * kWidth);
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const Vec scale = vec_splat(rows[r].scale);
+    const float* const values = rows[r].values + i;
+    for (int v = 0; v < kVectors; ++v) sums[v] = vec_add(sums[v], vec_mul(scale, vec_load(values + v * kWidth)));
+  }
+  for (int v = 0; v < kVectors; ++v) vec_store(x + i + v * kWidth, sums[v]);
+}
+
+inline void add_scaled(float* x, int64_t n, const ScaledRow* rows, int64_t n_rows) noexcept {
+  int64_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) add_scaled_vectors<4>(x, rows, n_rows, i);
+  for (; i + kWidth <= n; i += kWidth) add_scaled_vectors<1>(x, rows, n_rows, i);
+  if (i == n) return;
+  Vec sum = vec_load_part(x + i, n - i);
+  for (int64_t r = 0; r < n_rows; ++r) {
+    sum = vec_add(sum, vec_mul(vec_splat(rows[r].scale), vec_load_part(rows[r].values + i, n - i)));
+  }
+  vec_store_part(x + i, sum, n - i);
+}
+
 // e^x: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial of degree 7 in r (coefficients of Cephes expf, relative
 // error below 2e-7). Above 88.37 (where n would need an exponent past 127) the result is infinity, below -87.33 zero:
 // silu wants nothing finer there. NaN stays NaN.

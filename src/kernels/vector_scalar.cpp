@@ -233,6 +233,12 @@ void mix_i8(const MixArgs& a) noexcept {
   }
 }
 
+void add_scaled_rows(float* x, int64_t n, const ScaledRow* rows, int64_t n_rows) noexcept {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    for (int64_t i = 0; i < n; ++i) x[i] += rows[r].scale * rows[r].values[i];
+  }
+}
+
 void add_products_f64(const ProductsArgs& p) noexcept {
   for (int64_t i = 0; i < p.n_a; ++i) {
     for (int64_t j = 0; j < p.n_groups * kProductGroup; ++j) {
@@ -259,6 +265,7 @@ const VectorKernels kVectorScalar = {quantize_q8_block,
                                      round_weights,
                                      mix_f16,
                                      mix_i8,
+                                     add_scaled_rows,
                                      add_products_f64};
 
 }  // namespace thimble::kernels

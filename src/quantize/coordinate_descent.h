@@ -43,13 +43,15 @@ class CoordinateDescent {
   void begin(int64_t index);
   void catch_up(int64_t index, int64_t row) noexcept;
   int64_t visit(int64_t index, int64_t row) noexcept;
-  void improve(ColumnPanel panel, int64_t row, int64_t k, float* slope) noexcept;
+  void improve_block(ColumnPanel panel, int64_t row, int64_t k, float* slope) noexcept;
+  void improve(ColumnPanel panel, int64_t row, int64_t k, const BlockGrid& grid, float* slope) noexcept;
 
   const ops::Backend& backend_;
   const float* h_;
   float ridge_;
   RowStrip& strip_;
-  float safe_shift_;  // in levels: a code whose best value is no farther away stays
+  float safe_shift_;              // in levels: a code whose best value is no farther away stays
+  std::vector<float> curvature_;  // [n_in] the diagonal of H + ridge I
   bool started_ = false;
   std::vector<float> slopes_;                 // E H: panel after panel, each [n_rows, panel.size]
   std::vector<std::vector<Change>> changes_;  // of each row, in order

@@ -55,7 +55,7 @@ double dot(const double* a, const double* b, int64_t n) noexcept {
 }
 
 // The rows [first, last) of L up to column `first`, as add_products_f64 reads them: piece after piece of kDepth
-// columns, in each the rows in groups. Rows that are not there stay zero.
+// columns, in each the rows in groups. Rows that are not there hold numbers whose sums nobody reads.
 class RowPanel {
  public:
   explicit RowPanel(int64_t n) : values_(static_cast<size_t>((n + kDepth - 1) / kDepth * kDepth * kBlock)) {}

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/vector_kernel.h"
 #include "ops/round.h"
 #include "quantize/strip_products.h"
 
@@ -19,30 +20,54 @@ void for_row_groups(const ops::Backend& backend, int64_t n_rows, const Body& bod
   });
 }
 
+// Columns whose errors are passed on one by one to each other, and together to those after them.
+constexpr int kStepColumns = 32;
+static_assert(kMaxGridElems % kStepColumns == 0 && kPanelColumns % kStepColumns == 0);
+
+// target[0..n) -= the errors of the columns before it times their rows of `feedback`, column after column.
+void pass_on(const kernels::VectorKernels& vector, const float* error, int n_errors, const float* feedback,
+             float* target, int64_t n) noexcept {
+  kernels::ScaledRow rows[kStepColumns];
+  for (int j = 0; j < n_errors; ++j) rows[j] = {feedback + j * kPanelColumns, -error[j]};
+  vector.add_scaled_rows(target, n, rows, n_errors);
+}
+
 // What the columns of a block would be rounded from if none of them had to be rounded: the weights as GPTQ has updated
 // them when it reaches the block. target [size] holds w_k less the errors of the columns before the block; those of the
 // block's own columns, which compensate for the former, are still missing.
-void expect_block(const float* weights, const float* feedback, int size, const float* target, float* out) noexcept {
+void expect_block(const kernels::VectorKernels& vector, const float* weights, const float* feedback, int size,
+                  const float* target, float* out) noexcept {
   std::copy(target, target + size, out);
-  for (int j = 0; j < size; ++j) {
-    const float e = out[j] - weights[j];
-    const float* const u = feedback + j * kPanelColumns;
-    for (int k = j + 1; k < size; ++k) out[k] -= e * u[k];
+  for (int first = 0; first < size; first += kStepColumns) {
+    const int last = std::min(size, first + kStepColumns);
+    float error[kStepColumns];
+    for (int j = first; j < last; ++j) {
+      const float e = error[j - first] = out[j] - weights[j];
+      const float* const u = feedback + j * kPanelColumns;
+      for (int k = j + 1; k < last; ++k) out[k] -= e * u[k];
+    }
+    pass_on(vector, error, last - first, feedback + first * kPanelColumns + last, out + last, size - last);
   }
 }
 
 // Codes and errors of one block of one row, each error passed on to the columns of the panel after it. `target` and
 // `feedback` begin at the block: target [panel end), feedback rows j hold U[j][k] at panel columns k, stride
 // kPanelColumns.
-void round_block(const GridTraits& type, const BlockGrid& grid, const float* weights, const float* feedback,
-                 int64_t n_after, float* target, float* error, uint8_t* codes) noexcept {
-  for (int j = 0; j < type.block_elems; ++j) {
-    const uint8_t code = nearest(type, grid, j, target[j]);
-    const float e = grid_value(type, grid, j, code) - weights[j];
-    codes[j] = code;
-    error[j] = e;
-    const float* const u = feedback + j * kPanelColumns;
-    for (int64_t k = j + 1; k < n_after; ++k) target[k] -= e * u[k];
+void round_block(const kernels::VectorKernels& vector, const GridTraits& type, const BlockGrid& grid,
+                 const float* weights, const float* feedback, int64_t n_after, float* target, float* error,
+                 uint8_t* codes) noexcept {
+  for (int first = 0; first < type.block_elems; first += kStepColumns) {
+    const int last = std::min(type.block_elems, first + kStepColumns);
+    for (int j = first; j < last; ++j) {
+      const uint8_t code = nearest(type, grid, j, target[j]);
+      const float e = grid_value(type, grid, j, code) - weights[j];
+      codes[j] = code;
+      error[j] = e;
+      const float* const u = feedback + j * kPanelColumns;
+      for (int k = j + 1; k < last; ++k) target[k] -= e * u[k];
+    }
+    pass_on(vector, error + first, last - first, feedback + first * kPanelColumns + last, target + last,
+            n_after - last);
   }
 }
 
@@ -115,7 +140,7 @@ void round_gptq(const ops::Backend& backend, const FeedbackFactor& factor, std::
         float expected[kRowGrain * kMaxGridElems];
         BlockGrid grids[kRowGrain];
         for (int64_t r = begin; r < end; ++r) {
-          expect_block(strip.weights + r * n_in + panel.first + c, feedback, type.block_elems,
+          expect_block(*backend.vector, strip.weights + r * n_in + panel.first + c, feedback, type.block_elems,
                        targets.data() + r * kPanelColumns + c, expected + (r - begin) * kMaxGridElems);
         }
         ops::fit_blocks(backend, type.type, {expected, kMaxGridElems, weighting, 0, end - begin}, grids);
@@ -123,8 +148,8 @@ void round_gptq(const ops::Backend& backend, const FeedbackFactor& factor, std::
           const int64_t at = r * n_in + panel.first + c;
           const BlockGrid& grid = grids[r - begin];
           strip.block(r, panel.first + c) = grid;
-          round_block(type, grid, strip.weights + at, feedback, panel.size - c, targets.data() + r * kPanelColumns + c,
-                      strip.error.data() + at, strip.codes.data() + at);
+          round_block(*backend.vector, type, grid, strip.weights + at, feedback, panel.size - c,
+                      targets.data() + r * kPanelColumns + c, strip.error.data() + at, strip.codes.data() + at);
         }
       });
     }
