@@ -159,11 +159,14 @@ def print_table(counter, folder, types, machines):
 
 
 def print_plain_table(counter, types):
-    """Weights that are stored as they are: one kernel, from the GGUF layout, on every machine."""
+    """Weights that are stored as they are: one kernel on every machine, which reads the GGUF layout or, of two bytes, the packed one."""
     cpu, isa = MACHINES[0]
-    print(f"\n`-cpu {cpu}`: ours `{isa}`\n\n| type | decode | prefill, {COLUMNS} columns | prefill, 64 columns |\n|---|---|---|---|")
+    print(f"\n`-cpu {cpu}`: ours `{isa}`\n\n| type, layout | decode | prefill, {COLUMNS} columns | prefill, 64 columns |\n|---|---|---|---|")
     for name in types:
-        print(f"| {name.upper()} |" + "".join(f" {cell(counter.our_kernel(cpu, isa, name, 'stock', n))} |" for n in (1, COLUMNS, 64)), flush=True)
+        for layout in ("packed", "stock"):
+            counts = [counter.our_kernel(cpu, isa, name, layout, n) for n in (1, COLUMNS, 64)]
+            if counts[0] is not None:
+                print(f"| {name.upper()}, {'GGUF' if layout == 'stock' else layout} |" + "".join(f" {cell(n)} |" for n in counts), flush=True)
 
 
 def main():

@@ -37,15 +37,14 @@ struct ElementBf16 {
 };
 
 // Where a tile finds four elements of each of its rows: get(k, n, w) gives w[i][v], element k + i of rows v * kWidth
-// and on; elements from k + n on are zero.
+// and on; elements from k + n on are zero. What is beyond the last row is the last row, or the last panel, again.
 
-// The rows themselves. What is beyond the last row is the last row again.
 template <class Element, int kVecs>
-struct RowSource {
+struct StockRows {
   using Bits = typename Element::Bits;
   const Bits* rows[kVecs * kWidth];
 
-  RowSource(const MatmulArgs& a, int64_t row) noexcept {
+  StockRows(const MatmulArgs& a, int64_t row) noexcept {
     for (int64_t r = 0; r < kVecs * kWidth; ++r) {
       const int64_t at = row + r < a.n_rows ? row + r : a.n_rows - 1;
       rows[r] = reinterpret_cast<const Bits*>(a.weights + static_cast<size_t>(at) * a.weight_stride);
@@ -71,13 +70,35 @@ struct RowSource {
   }
 };
 
+// Panels of packed_layout.h: kWidth rows, element after element.
+template <class Element, int kVecs>
+struct PackedRows {
+  using Bits = typename Element::Bits;
+  const Bits* panels[kVecs];
+
+  PackedRows(const MatmulArgs& a, int64_t row) noexcept {
+    for (int64_t v = 0; v < kVecs; ++v) {
+      const int64_t at = row + v * kWidth < a.n_rows ? row / kWidth + v : (a.n_rows - 1) / kWidth;
+      panels[v] = reinterpret_cast<const Bits*>(a.weights + static_cast<size_t>(at) * a.weight_stride);
+    }
+  }
+  void get(int64_t k, int64_t n, Vec (&w)[kWidth][kVecs]) const noexcept {
+    for (int64_t i = 0; i < kWidth; ++i) {
+      for (int v = 0; v < kVecs; ++v) {
+        w[i][v] = i < n ? Element::load(panels[v] + (k + i) * kWidth) : vec_splat(0.0f);
+      }
+    }
+  }
+  void prefetch(int64_t) const noexcept {}
+};
+
 // A chunk of kPanelRows rows, widened: [elements, kPanelRows].
 struct PanelSource {
   float values[kFloatChunk * kPanelRows];
   int64_t first = 0;
 
-  template <class Element>
-  void widen(const RowSource<Element, kPanelVecs>& rows, int64_t begin, int64_t end) noexcept {
+  template <class Rows>
+  void widen(const Rows& rows, int64_t begin, int64_t end) noexcept {
     first = begin;
     for (int64_t k = begin; k < end; k += kWidth) {
       Vec w[kWidth][kPanelVecs];
@@ -148,9 +169,9 @@ inline void store_rows(const MatmulArgs& a, int64_t column, int64_t row, const f
 }
 
 // One column: every weight is used once, so nothing is kept of it.
-template <class Element>
+template <class Rows>
 inline void multiply_lone_column(const MatmulArgs& a, int64_t row, int64_t column) noexcept {
-  const RowSource<Element, kLoneVecs> rows(a, row);
+  const Rows rows(a, row);
   const float* const x[1] = {column_of(a, column)};
   Vec sums[kLoneVecs], parts[1][kLoneVecs];
   for (Vec& sum : sums) sum = vec_splat(0.0f);
@@ -180,9 +201,9 @@ inline void add_panel(const MatmulArgs& a, const PanelSource& panel, int64_t beg
   }
 }
 
-template <class Element>
+template <class Rows>
 inline void multiply_columns(const MatmulArgs& a, int64_t row, int64_t column, int64_t end) noexcept {
-  const RowSource<Element, kPanelVecs> rows(a, row);
+  const Rows rows(a, row);
   PanelSource panel;
   float sums[kColumnBlock * kPanelRows] = {};
   for (int64_t k = 0; k < a.k; k += kFloatChunk) {
@@ -195,15 +216,24 @@ inline void multiply_columns(const MatmulArgs& a, int64_t row, int64_t column, i
   for (int64_t c = column; c < end; ++c) store_rows(a, c, row, sums + (c - column) * kPanelRows, kPanelRows);
 }
 
-template <class Element>
-inline void matmul_floats(const MatmulArgs& a) noexcept {
+template <class LoneRows, class PanelRows>
+inline void matmul_floats_of(const MatmulArgs& a) noexcept {
   for (int64_t column = 0; column < a.n_cols; column += kColumnBlock) {
     const int64_t end = column + kColumnBlock < a.n_cols ? column + kColumnBlock : a.n_cols;
     if (end - column == 1) {
-      for (int64_t row = 0; row < a.n_rows; row += kLoneVecs * kWidth) multiply_lone_column<Element>(a, row, column);
+      for (int64_t row = 0; row < a.n_rows; row += kLoneVecs * kWidth) multiply_lone_column<LoneRows>(a, row, column);
     } else {
-      for (int64_t row = 0; row < a.n_rows; row += kPanelRows) multiply_columns<Element>(a, row, column, end);
+      for (int64_t row = 0; row < a.n_rows; row += kPanelRows) multiply_columns<PanelRows>(a, row, column, end);
     }
+  }
+}
+
+template <class Element>
+inline void matmul_floats(const MatmulArgs& a) noexcept {
+  if (a.packed) {
+    matmul_floats_of<PackedRows<Element, kLoneVecs>, PackedRows<Element, kPanelVecs>>(a);
+  } else {
+    matmul_floats_of<StockRows<Element, kLoneVecs>, StockRows<Element, kPanelVecs>>(a);
   }
 }
 

@@ -83,8 +83,8 @@ constexpr MatmulKernel kKernels[] = {
     THIMBLE_KERNEL(bf16, kF32, avx512_vnni, 32, 6, 16),
 #elif defined(__aarch64__)
     THIMBLE_KERNEL(f32, kF32, neon, 16, 8, 0),
-    THIMBLE_KERNEL(f16, kF32, neon, 16, 8, 0),
-    THIMBLE_KERNEL(bf16, kF32, neon, 16, 8, 0),
+    THIMBLE_KERNEL(f16, kF32, neon, 16, 8, 4),
+    THIMBLE_KERNEL(bf16, kF32, neon, 16, 8, 4),
     THIMBLE_KERNEL(q8_0, kBlock, neon, 4, 4, 4),
     THIMBLE_KERNEL(q4_0, kBlock, neon, 4, 4, 4),
     THIMBLE_KERNEL(q4_1, kBlock, neon, 4, 4, 4),
