@@ -61,11 +61,14 @@ struct StockRows {
       for (int i = 0; i < kWidth; ++i) w[i][v] = rows_of[i];
     }
   }
-  // Many rows at once are more streams than a core follows by itself.
+  // Many rows at once are more streams than a core follows by itself. Addresses, not pointers: they may lie past the
+  // end of the weights.
   void prefetch(int64_t k) const noexcept {
-    constexpr int64_t kPerLine = 64 / sizeof(Bits);
     for (const Bits* row : rows) {
-      for (int64_t i = 0; i < kFloatChunk; i += kPerLine) __builtin_prefetch(row + k + i);
+      const uintptr_t chunk = reinterpret_cast<uintptr_t>(row) + static_cast<size_t>(k) * sizeof(Bits);
+      for (uintptr_t line = 0; line < kFloatChunk * sizeof(Bits); line += 64) {
+        __builtin_prefetch(reinterpret_cast<const void*>(chunk + line));  // NOLINT(performance-no-int-to-ptr)
+      }
     }
   }
 };
