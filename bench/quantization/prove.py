@@ -104,8 +104,8 @@ CONFIRMED = ["stock q4_k_m imatrix", "size best", "size awq best", "body 4.25 be
 
 def points(report):
     """Primary scores of `thimble eval --tasks`, of 100."""
-    def scale(metric):
-        return 1 if metric.startswith(("chrf", "bleu")) else 100
+    def scale(metric):  # those that are points already: metric_scale() of src/tasks
+        return 1 if metric.startswith(("chrf", "bleu")) or metric == "items" else 100
     return {t["task"]: scale(t["primary"]) * t["metrics"][t["primary"]] for t in report["tasks"]}
 
 
