@@ -1,4 +1,5 @@
-// Panels of columns: what lies outside of a panel enters by one matrix product, what lies inside column by column.
+// Panels of columns: what lies outside of a panel enters by one matrix product, what lies inside a step of columns at a
+// time, and inside of a step column by column.
 #include "quantize/second_order.h"
 
 #include <algorithm>
