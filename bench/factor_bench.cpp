@@ -1,6 +1,7 @@
 // Prints what factoring the damped second moment of n inputs costs, the greater part of second-order rounding where n
-// is large: seconds on each instruction set of this machine, the best of three. Usage: thimble_factor_bench N [THREADS
-// [ISA]]
+// is large: seconds on each instruction set of this machine, the best of three.
+//
+// Usage: thimble_factor_bench N [THREADS [ISA]]
 #include <fmt/format.h>
 
 #include <algorithm>
