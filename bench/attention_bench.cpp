@@ -4,14 +4,15 @@
 // Usage: thimble_attention_bench [threads] [isa] [repetitions] [context]
 // Between two tokens 64 MB of other memory are read, as the weights of a real model would: caches hold no keys.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "bench/bench_program.h"
 #include "model/model.h"
 #include "ops/ops.h"
 
@@ -20,6 +21,7 @@ namespace {
 using thimble::KvCache;
 using thimble::ops::KvType;
 
+constexpr std::array<int64_t, 4> kContexts = {0, 1024, 4096, 8192};
 constexpr int64_t kChunk = 256;
 constexpr size_t kOtherBytes = size_t{64} << 20;
 
@@ -100,15 +102,22 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::atoi(argv[1]) : 2;
-  const auto isa = thimble::kernels::isa_from_name(argc > 2 ? argv[2] : "");
-  const int repetitions = argc > 3 ? std::atoi(argv[3]) : 15;
-  const int64_t only = argc > 4 ? std::atoll(argv[4]) : -1;
-  thimble::ThreadPool pool(threads);
-  Bench bench(pool, isa.value_or(thimble::kernels::best_isa(thimble::host_cpu())), repetitions);
-  for (const int64_t n_past : {0, 1024, 4096, 8192}) {
-    if (only >= 0 && only != n_past) continue;
-    for (const KvType type : {KvType::f16, KvType::int8}) bench.measure(type, n_past);
-  }
-  return 0;
+  CLI::App app{"What attention costs on the 1.1B shape", "thimble_attention_bench"};
+  int threads = 2;
+  std::string isa;
+  int repetitions = 15;
+  int64_t only = -1;
+  thimble::bench::add_threads(app, threads);
+  thimble::bench::add_isa(app, isa);
+  thimble::bench::add_count(app, "repetitions", repetitions);
+  app.add_option("context", only)->check(CLI::IsMember(std::vector<int64_t>(kContexts.begin(), kContexts.end())));
+  return thimble::bench::run_program(app, argc, argv, [&] {
+    thimble::ThreadPool pool(threads);
+    const auto chosen = thimble::kernels::isa_from_name(isa);
+    Bench bench(pool, chosen.value_or(thimble::kernels::best_isa(thimble::host_cpu())), repetitions);
+    for (const int64_t n_past : kContexts) {
+      if (only >= 0 && only != n_past) continue;
+      for (const KvType type : {KvType::f16, KvType::int8}) bench.measure(type, n_past);
+    }
+  });
 }

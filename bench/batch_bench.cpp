@@ -5,13 +5,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
-#include <cstdlib>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/cpu_topology.h"
 #include "base/error.h"
+#include "bench/bench_program.h"
 #include "eval/task_run.h"
 
 namespace thimble {
@@ -25,6 +27,16 @@ struct Arrangement {
   size_t n_batch;  // items each engine decodes together
   std::vector<double> seconds;
 };
+
+Arrangement arrangement_from_name(const std::string& name) {
+  size_t n_batch = 0;
+  const char* const end = name.data() + name.size();
+  const bool known = name.starts_with('o') || name.starts_with('s');
+  if (!known || std::from_chars(name.data() + 1, end, n_batch).ptr != end || n_batch == 0) {
+    fail(ErrorCode::invalid_argument, "arrangement: found \"{}\", expected o or s and a number of items, as o8", name);
+  }
+  return {name[0] == 's', n_batch, {}};
+}
 
 Engines open(const std::string& path, bool several, int n_threads, const std::shared_ptr<const PackedWeights>& packed) {
   EngineOptions options;
@@ -48,7 +60,7 @@ double run(const Engines& engines, const TaskSet& task, size_t n_batch, std::vec
   return seconds;
 }
 
-void bench(const std::string& path, const TaskSet& task, size_t n_rounds, std::vector<Arrangement> all) {
+void measure_all(const std::string& path, const TaskSet& task, size_t n_rounds, std::vector<Arrangement> all) {
   const int n_threads = usable_cpu_count();
   const Engines one = open(path, false, n_threads, nullptr);
   const Engines several = open(path, true, n_threads, one.front()->model().packed());
@@ -71,23 +83,23 @@ void bench(const std::string& path, const TaskSet& task, size_t n_rounds, std::v
 }  // namespace thimble
 
 int main(int argc, char** argv) {
-  if (argc < 7) {
-    fmt::print(stderr, "usage: {} MODEL TASK.task.json ITEMS ROUNDS TOKENS ARRANGEMENT...\n", argv[0]);
-    return 2;
-  }
-  try {
-    thimble::TaskSet task = thimble::read_task(argv[2]);
-    const auto number = [](const char* text) {
-      return static_cast<size_t>(std::max(1L, std::strtol(text, nullptr, 10)));
-    };
-    task.items.resize(std::min(task.items.size(), number(argv[3])));
-    task.max_tokens = static_cast<int64_t>(number(argv[5]));
+  CLI::App app{"How many items an engine should decode together", "thimble_batch_bench"};
+  std::string model, task_file;
+  size_t n_items = 1, n_rounds = 1;
+  int64_t n_tokens = 1;
+  std::vector<std::string> arrangements;
+  app.add_option("MODEL", model)->required();
+  app.add_option("TASK", task_file)->required();
+  thimble::bench::add_count(app, "ITEMS", n_items)->required();
+  thimble::bench::add_count(app, "ROUNDS", n_rounds)->required();
+  thimble::bench::add_count(app, "TOKENS", n_tokens)->required();
+  app.add_option("ARRANGEMENT", arrangements)->required();
+  return thimble::bench::run_program(app, argc, argv, [&] {
     std::vector<thimble::Arrangement> all;
-    for (int i = 6; i < argc; ++i) all.push_back({argv[i][0] == 's', number(argv[i] + 1), {}});
-    thimble::bench(argv[1], task, number(argv[4]), std::move(all));
-    return 0;
-  } catch (const thimble::Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 1;
-  }
+    for (const std::string& name : arrangements) all.push_back(thimble::arrangement_from_name(name));
+    thimble::TaskSet task = thimble::read_task(task_file);
+    task.items.resize(std::min(task.items.size(), n_items));
+    task.max_tokens = n_tokens;
+    thimble::measure_all(model, task, n_rounds, std::move(all));
+  });
 }

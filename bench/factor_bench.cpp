@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "base/random.h"
+#include "bench/bench_program.h"
 #include "quantize/linear_algebra.h"
 
 namespace thimble {
@@ -34,7 +36,7 @@ std::vector<float> example_moment(int64_t n) {
   return h;
 }
 
-void bench(int64_t n, int n_threads, std::string_view only_isa) {
+void measure_all(int64_t n, int n_threads, std::string_view only_isa) {
   using Clock = std::chrono::steady_clock;
   const std::vector<float> h = example_moment(n);
   ThreadPool pool(n_threads);
@@ -46,7 +48,9 @@ void bench(int64_t n, int n_threads, std::string_view only_isa) {
     double best = 1e9;
     for (int repetition = 0; repetition < 3; ++repetition) {
       const Clock::time_point start = Clock::now();
-      if (!factor_second_moment(h.data(), n, 0.01, backend)) std::exit(1);
+      if (!factor_second_moment(h.data(), n, 0.01, backend)) {
+        fail(ErrorCode::internal, "the moment of the example is not positive definite");
+      }
       best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
     }
     const double operations = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / 3.0;
@@ -59,12 +63,12 @@ void bench(int64_t n, int n_threads, std::string_view only_isa) {
 }  // namespace thimble
 
 int main(int argc, char** argv) {
-  const int64_t n = argc > 1 ? std::atoll(argv[1]) : 0;
-  const int n_threads = argc > 2 ? std::atoi(argv[2]) : 1;
-  if (n < 1 || n_threads < 1) {
-    fmt::print(stderr, "usage: thimble_factor_bench N [THREADS [ISA]]\n");
-    return 2;
-  }
-  thimble::bench(n, n_threads, argc > 3 ? argv[3] : "");
-  return 0;
+  CLI::App app{"What factoring the damped second moment of N inputs costs", "thimble_factor_bench"};
+  int64_t n = 0;
+  int threads = 1;
+  std::string isa;
+  thimble::bench::add_count(app, "N", n)->required();
+  thimble::bench::add_threads(app, threads);
+  thimble::bench::add_isa(app, isa);
+  return thimble::bench::run_program(app, argc, argv, [&] { thimble::measure_all(n, threads, isa); });
 }

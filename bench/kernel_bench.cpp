@@ -10,14 +10,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
+#include "bench/bench_program.h"
 #include "bench/kernel_peak.h"
 #include "kernels/matmul_kernel.h"
 #include "kernels/packed_layout.h"
@@ -171,12 +172,8 @@ void measure(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buf
   std::fflush(stdout);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
-  const std::string_view type = argc > 2 ? argv[2] : "";
-  const std::string_view isa = argc > 3 ? argv[3] : "";
+// Empty names stand for all.
+void measure_all(int threads, std::string_view type, std::string_view isa) {
   thimble::ThreadPool pool(threads, {.pin_caller = true});
   Buffers buffers;
   std::printf("%d threads; per kernel from GGUF blocks, then from packed panels\n", threads);
@@ -187,5 +184,20 @@ int main(int argc, char** argv) {
     if (!isa.empty() && thimble::kernels::isa_name(kernel.isa) != isa) continue;
     measure(kernel, pool, buffers);
   }
-  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"What every matmul kernel of this machine reaches", "thimble_kernel_bench"};
+  int threads = 1;
+  std::string type, isa;
+  std::set<std::string> types;
+  for (const MatmulKernel& kernel : thimble::kernels::matmul_kernels()) {
+    types.emplace(thimble::traits(kernel.type).name);
+  }
+  thimble::bench::add_threads(app, threads);
+  app.add_option("type", type)->check(CLI::IsMember(types));
+  thimble::bench::add_isa(app, isa);
+  return thimble::bench::run_program(app, argc, argv, [&] { measure_all(threads, type, isa); });
 }

@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <ctime>
 #include <random>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/cpu.h"
+#include "bench/bench_program.h"
 #include "kernels/grid_fit.h"
 
 namespace {
@@ -50,11 +52,8 @@ void print_type(const thimble::TypeTraits& type, Isa isa, const std::vector<floa
               weighted, plain - search);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const std::string_view only_type = argc > 1 ? argv[1] : "";
-  const std::string_view only_isa = argc > 2 ? argv[2] : "";
+// Empty names stand for all.
+void measure_all(std::string_view only_type, std::string_view only_isa) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> x(kRows * kColumns);
@@ -74,5 +73,16 @@ int main(int argc, char** argv) {
       print_type(type, isa, x, importance);
     }
   }
-  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"What encoding costs on one thread", "thimble_quantize_bench"};
+  std::string type, isa;
+  std::vector<std::string> types;
+  for (const thimble::FitSpec& spec : thimble::kFitSpecs) types.emplace_back(thimble::traits(spec.type).name);
+  app.add_option("type", type)->check(CLI::IsMember(types));
+  thimble::bench::add_isa(app, isa);
+  return thimble::bench::run_program(app, argc, argv, [&] { measure_all(type, isa); });
 }

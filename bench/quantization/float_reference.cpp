@@ -14,6 +14,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "bench/bench_program.h"
 #include "model/model.h"
 #include "quantization/float_model.h"
 
@@ -86,17 +87,17 @@ thimble::Json run(const std::string& in_path, const std::string& out_path, uint6
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3 || argc > 4) {
-    std::fprintf(stderr, "usage: thimble_float_reference IN.gguf OUT.gguf [seed]\n");
-    return 2;
-  }
-  try {
-    const auto report = run(argv[1], argv[2], argc > 3 ? std::stoull(argv[3]) : 1);
+  CLI::App app{"A float model whose requantization gives back IN.gguf", "thimble_float_reference"};
+  std::string in, out;
+  uint64_t seed = 1;
+  app.add_option("IN", in)->required();
+  app.add_option("OUT", out)->required();
+  app.add_option("seed", seed)->capture_default_str();
+  return thimble::bench::run_program(app, argc, argv, [&] {
+    const auto report = run(in, out, seed);
     std::printf("%s\n", report.dump(2).c_str());
-    if (report.at("same_function").get<bool>() && report.at("grid_broken").get<bool>()) return 0;
-    std::filesystem::remove(argv[2]);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "thimble_float_reference: %s\n", e.what());
-  }
-  return 1;
+    if (report.at("same_function").get<bool>() && report.at("grid_broken").get<bool>()) return;
+    std::filesystem::remove(out);
+    fail(thimble::ErrorCode::internal, "{}: not the same function, or still on the grid of {}", out, in);
+  });
 }

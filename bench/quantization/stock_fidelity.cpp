@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "bench/bench_program.h"
 #include "eval/fidelity.h"
 #include "model/logit_divergence.h"
 #include "runtime/sampler.h"
@@ -146,21 +147,9 @@ class StockModel {
 
 struct Arguments {
   std::string libraries, reference, model, text;
-  int64_t n_ctx = 0, chunks = INT64_MAX, threads = 2;
+  int64_t n_ctx = 0, chunks = INT64_MAX;
+  int threads = 2;
 };
-
-Arguments parse(int argc, char** argv) {
-  if (argc < 6 || argc % 2 != 0) {
-    fail(ErrorCode::invalid_argument, "usage: thimble_stock_fidelity LIBRARIES REFERENCE MODEL TEXT N_CTX ...");
-  }
-  Arguments a{argv[1], argv[2], argv[3], argv[4], std::stoll(argv[5])};
-  for (int i = 6; i < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name != "--chunks" && name != "--threads") fail(ErrorCode::invalid_argument, "unknown option {}", name);
-    (name == "--chunks" ? a.chunks : a.threads) = std::stoll(argv[i + 1]);
-  }
-  return a;
-}
 
 double nll(std::span<const float> logits, TokenId next) {
   const float largest = *std::max_element(logits.begin(), logits.end());
@@ -186,8 +175,7 @@ std::vector<std::vector<TokenId>> chunks_of(const Arguments& a) {
   return out;
 }
 
-int run(int argc, char** argv) {
-  const Arguments a = parse(argc, argv);
+void run(const Arguments& a) {
   const auto chunks = chunks_of(a);
   const Stock stock = open_stock(a.libraries);
   const auto n_ctx = static_cast<uint32_t>(a.n_ctx);
@@ -225,17 +213,20 @@ int run(int argc, char** argv) {
                      {"top1_agreement", result.divergence->top1_agreement},
                      {"n_chunks", result.perplexity.n_chunks}};
   std::printf("%s\n", json.dump().c_str());
-  return 0;
 }
 
 }  // namespace
 }  // namespace thimble
 
 int main(int argc, char** argv) {
-  try {
-    return thimble::run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "thimble_stock_fidelity: %s\n", e.what());
-    return 1;
-  }
+  CLI::App app{"Fidelity of MODEL to REFERENCE on TEXT, by stock llama.cpp's own library", "thimble_stock_fidelity"};
+  thimble::Arguments a;
+  app.add_option("LIBRARIES", a.libraries)->required();
+  app.add_option("REFERENCE", a.reference)->required();
+  app.add_option("MODEL", a.model)->required();
+  app.add_option("TEXT", a.text)->required();
+  thimble::bench::add_count(app, "N_CTX", a.n_ctx)->required();
+  thimble::bench::add_count(app, "--chunks", a.chunks);
+  app.add_option("--threads", a.threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  return thimble::bench::run_program(app, argc, argv, [&] { thimble::run(a); });
 }

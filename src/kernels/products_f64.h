@@ -1,50 +1,15 @@
 // Sums of products of doubles for vector_kernel.h's add_products_f64, in the compiler's own vectors: a register holds
 // neighbouring sums, each of which grows by one fused product at a time, so that all tables give the same bits however
-// wide their registers are. Included by files compiled for one instruction set.
+// wide their registers are. Written against the vocabulary of simd_float_ISA.h,
+// which must be included before this header.
 #pragma once
 
 #include <cstdint>
-
-#if defined(__aarch64__)
-#include <arm_neon.h>
-#else
-#include <immintrin.h>
-#endif
 
 #include "kernels/vector_kernel.h"
 
 namespace thimble::kernels {
 namespace {
-
-// As many sums in registers as there are registers for, less those of the factors.
-#if defined(__AVX512F__)
-typedef __m512d Doubles;
-constexpr int64_t kSumGroups = 4;
-inline Doubles splat(double x) noexcept {
-  return _mm512_set1_pd(x);
-}
-inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
-  return _mm512_fmadd_pd(a, b, sum);
-}
-#elif defined(__FMA__)
-typedef __m256d Doubles;
-constexpr int64_t kSumGroups = 1;
-inline Doubles splat(double x) noexcept {
-  return _mm256_set1_pd(x);
-}
-inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
-  return _mm256_fmadd_pd(a, b, sum);
-}
-#else
-typedef float64x2_t Doubles;
-constexpr int64_t kSumGroups = 1;
-inline Doubles splat(double x) noexcept {
-  return vdupq_n_f64(x);
-}
-inline Doubles fused(Doubles a, Doubles b, Doubles sum) noexcept {
-  return vfmaq_f64(sum, a, b);
-}
-#endif
 
 constexpr int64_t kSumRows = 4;
 constexpr int64_t kDoubles = sizeof(Doubles) / sizeof(double);
@@ -70,8 +35,8 @@ inline void add_products_tile(const ProductsArgs& p, int64_t i, int64_t g) noexc
       __builtin_memcpy(&y[v], from, sizeof(Doubles));
     }
     for (int64_t r = 0; r < kRows; ++r) {
-      const Doubles x = splat(a[r * p.a_stride + k]);
-      for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = fused(x, y[v], sums[r][v]);
+      const Doubles x = doubles_splat(a[r * p.a_stride + k]);
+      for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = doubles_fma(x, y[v], sums[r][v]);
     }
   }
   for (int64_t r = 0; r < kRows; ++r) {

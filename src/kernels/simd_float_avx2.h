@@ -140,5 +140,17 @@ inline void int_store_i8(int8_t* p, IntVec v) noexcept {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
 
+/// 4 neighbouring doubles, for products_f64.h.
+using Doubles = __m256d;
+/// Groups of columns whose sums are held at once: as many as there are registers for, less those of the factors.
+constexpr int64_t kSumGroups = 1;
+
+inline Doubles doubles_splat(double x) noexcept {
+  return _mm256_set1_pd(x);
+}
+inline Doubles doubles_fma(Doubles a, Doubles b, Doubles c) noexcept {
+  return _mm256_fmadd_pd(a, b, c);
+}
+
 }  // namespace
 }  // namespace thimble::kernels

@@ -122,5 +122,17 @@ inline void int_store_i8(int8_t* p, IntVec v) noexcept {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }
 
+/// 8 neighbouring doubles, for products_f64.h.
+using Doubles = __m512d;
+/// Groups of columns whose sums are held at once: as many as there are registers for, less those of the factors.
+constexpr int64_t kSumGroups = 4;
+
+inline Doubles doubles_splat(double x) noexcept {
+  return _mm512_set1_pd(x);
+}
+inline Doubles doubles_fma(Doubles a, Doubles b, Doubles c) noexcept {
+  return _mm512_fmadd_pd(a, b, c);
+}
+
 }  // namespace
 }  // namespace thimble::kernels

@@ -148,5 +148,17 @@ inline void int_store_i8(int8_t* p, IntVec v) noexcept {
   vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
 }
 
+/// 2 neighbouring doubles, for products_f64.h.
+using Doubles = float64x2_t;
+/// Groups of columns whose sums are held at once: as many as there are registers for, less those of the factors.
+constexpr int64_t kSumGroups = 1;
+
+inline Doubles doubles_splat(double x) noexcept {
+  return vdupq_n_f64(x);
+}
+inline Doubles doubles_fma(Doubles a, Doubles b, Doubles c) noexcept {
+  return vfmaq_f64(c, a, b);
+}
+
 }  // namespace
 }  // namespace thimble::kernels
