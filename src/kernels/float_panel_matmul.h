@@ -88,7 +88,7 @@ struct PackedFloats {
   THIMBLE_INLINE inline void block(int64_t i, const Body& body) noexcept {
     const uint8_t* from = panel + static_cast<size_t>(i) * kBytes;
     for (size_t line = 0; line < kPerBlock * kBytes; line += 64) {
-      ask_for(reinterpret_cast<uintptr_t>(from) + kBytesAhead + line);
+      ask_for(reinterpret_cast<uintptr_t>(from) + kBytesAhead<true> + line);
     }
     unroll<0, kPerBlock>([&](auto j) THIMBLE_INLINE { body(j, Type::load(from + kBytes * j.value)); });
   }
