@@ -164,6 +164,7 @@ class EvaluationRun {
     s.kv = m_.kv;
     s.reference_key = m_.text_run(todo[begin]).reference_key;
     s.journal = &journal_;
+    s.text_source = o_.text;
     std::vector<TextModel> models;
     size_t end = begin;
     for (; end < todo.size() && m_.models[todo[end]].text_context == s.n_ctx; ++end) {

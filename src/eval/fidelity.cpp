@@ -19,13 +19,13 @@ struct Chunks {
   int64_t first_scored = 0;                  // positions first_scored .. n_ctx - 2 are scored
 };
 
-Chunks cut_text(const Engine& engine, const std::string& text, int64_t n_ctx) {
-  const std::string& source = engine.gguf().source();
+Chunks cut_text(const Engine& engine, const std::string& text, const FidelitySettings& settings) {
+  const int64_t n_ctx = settings.n_ctx;
   if (n_ctx < 4 || n_ctx > engine.config().n_ctx_train) {
-    fail(ErrorCode::invalid_argument, "{}: found chunks of {} tokens, expected 4 to {}, the trained context", source,
-         n_ctx, engine.config().n_ctx_train);
+    fail(ErrorCode::invalid_argument, "{}: found chunks of {} tokens, expected 4 to {}, the trained context",
+         engine.gguf().source(), n_ctx, engine.config().n_ctx_train);
   }
-  const std::vector<TokenId> all = tokenize_for_chunks(engine.tokenizer(), text, n_ctx, source);
+  const std::vector<TokenId> all = tokenize_for_chunks(engine.tokenizer(), text, n_ctx, settings.text_source);
   const size_t step = static_cast<size_t>(n_ctx);
   Chunks out;
   out.first_scored = n_ctx / 2;
@@ -153,7 +153,7 @@ class Sweep {
     if (reference) {
       for (const FidelityModel& m : models) check_vocabularies(*m.engine, *reference);
     }
-    chunks_ = cut_text(tokenizing, text, settings.n_ctx);
+    chunks_ = cut_text(tokenizing, text, settings);
     text_hash_ = content_hash(text);
     scores_.resize(models.size());
     sessions_.resize(models.size() + 1);

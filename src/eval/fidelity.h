@@ -59,7 +59,8 @@ struct FidelitySettings {
   int64_t n_ctx = 512;
   ops::KvType kv = ops::KvType::f16;  // of the models; the reference keeps its keys and values in f16
   std::string reference_key;
-  Journal* journal = nullptr;  // null: nothing is kept; otherwise one line per model and chunk
+  Journal* journal = nullptr;        // null: nothing is kept; otherwise one line per model and chunk
+  std::string text_source = "text";  // names the text in errors
 };
 
 /// Several models against one reference, which is run once per chunk for all of them. Errors: as above.

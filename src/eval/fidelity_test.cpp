@@ -78,6 +78,19 @@ TEST(Fidelity, ShortTextsAndSillyChunksAreRefused) {
   EXPECT_THROW(measure_fidelity(engine, nullptr, std::string(9999, 'x'), 2, ops::KvType::f16), Error);
 }
 
+TEST(Fidelity, AShortTextIsNamed) {
+  const FidelityModel model{testing_engine::make(1), ""};
+  FidelitySettings settings;
+  settings.n_ctx = 32;
+  settings.text_source = "minutes.txt";
+  try {
+    measure_fidelity(std::span(&model, 1), nullptr, "short", settings);
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_TRUE(std::string_view(e.what()).starts_with("minutes.txt: the text has ")) << e.what();
+  }
+}
+
 TEST(Fidelity, ADamagedModelOrReferenceIsAnError) {
   const auto good = testing_engine::make(1);
   const auto damaged = testing_engine::make(1, [](SyntheticModel& model) {
