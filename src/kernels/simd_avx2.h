@@ -308,32 +308,5 @@ inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t stride, cons
   }
 }
 
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
-  constexpr int kRun = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
-  const Ints factor = kScaled ? scale : _mm256_set1_epi16(1);
-#pragma GCC unroll 8
-  for (int first = 0; first < kSteps; first += kRun) {
-    Ints words[kCols];
-#pragma GCC unroll 8
-    for (int s = first; s < first + kRun; ++s) {
-      const __m256i weights = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32 * s));
-#pragma GCC unroll 4
-      for (int c = 0; c < kCols; ++c) {
-        int32_t bytes = 0;
-        __builtin_memcpy(&bytes, q[c] + at + 4 * s, 4);
-        const __m256i x = _mm256_set1_epi32(bytes);
-        const __m256i products = Type::kSigned
-                                     ? _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights))
-                                     : _mm256_maddubs_epi16(weights, x);
-        words[c] = s == first ? products : add_words(words[c], products);
-      }
-    }
-#pragma GCC unroll 4
-    for (int c = 0; c < kCols; ++c) sums[c] = add_dwords(sums[c], _mm256_madd_epi16(words[c], factor));
-  }
-}
-
 }  // namespace
 }  // namespace thimble::kernels

@@ -288,27 +288,5 @@ inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t stride, cons
   }
 }
 
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
-  Ints dots[kCols];
-#pragma GCC unroll 8
-  for (int c = 0; c < kCols; ++c) dots[c] = kScaled ? _mm512_setzero_si512() : sums[c];
-#pragma GCC unroll 8
-  for (int s = 0; s < kSteps; ++s) {
-    const __m512i weights = _mm512_load_si512(w + 64 * s);
-#pragma GCC unroll 8
-    for (int c = 0; c < kCols; ++c) {
-      int32_t x = 0;
-      __builtin_memcpy(&x, q[c] + at + 4 * s, 4);
-      dots[c] = _mm512_dpbusd_epi32(dots[c], weights, _mm512_set1_epi32(x));
-    }
-  }
-#pragma GCC unroll 8
-  for (int c = 0; c < kCols; ++c) {
-    sums[c] = kScaled ? _mm512_add_epi32(sums[c], _mm512_mullo_epi32(dots[c], scale)) : dots[c];
-  }
-}
-
 }  // namespace
 }  // namespace thimble::kernels
