@@ -256,26 +256,36 @@ class Proof:
                 packed.unlink()
 
 
-def table(store, model):
-    rows = [(key.split(": ", 1)[1], kept["value"]) for key, kept in store.values.items() if key.startswith(model + ": ")]
-    if not rows:
-        return
-    tasks = sorted({t for _, v in rows for t in v.get("tasks", {})})
+def rows_of(store, model):
+    """[(row, its values)] of a model, in the order of --list."""
     order = {name: i for i, name in enumerate([*STOCK, *ROWS])}
+    rows = [(key.split(": ", 1)[1], kept["value"]) for key, kept in store.values.items() if key.startswith(model + ": ")]
+    return sorted(rows, key=lambda row: order.get(row[0], len(order)))
+
+
+def text_table(store, model):
     print(f"\n### {model}\n")
-    print("| | bytes | bits | body bits | perplexity | mean KL | 99 % KL | same top token | KL on answers |" + "".join(f" {t} |" for t in tasks))
-    print("|---|---|---|---|---|---|---|---|---|" + "---|" * len(tasks))
-    for name, v in sorted(rows, key=lambda row: order.get(row[0], len(order))):
-        scores = "".join(f" {v['tasks'][t]:.1f} |" if t in v.get("tasks", {}) else " |" for t in tasks)
-        answers = f"{v['answers_kl']:.6f}" if "answers_kl" in v else ""
+    print("| | bytes | bits | body bits | perplexity | mean KL | 99 % KL | same top token |\n|---|---|---|---|---|---|---|---|")
+    for name, v in rows_of(store, model):
         stock = f" (stock says {v['stock_kl']:.5f})" if "stock_kl" in v else ""
         print(f"| {name} | {v['bytes']:,} | {v['bpw']:.3f} | {v['body_bpw']:.3f} | {v['perplexity']:.4f} | {v['mean_kl']:.5f}{stock} | "
-              f"{v['p99_kl']:.4f} | {100 * v['top1']:.2f} % | {answers} |{scores}")
+              f"{v['p99_kl']:.4f} | {100 * v['top1']:.2f} % |")
+
+
+def task_table(store, model):
+    rows = [(name, v) for name, v in rows_of(store, model) if "tasks" in v]
+    if not rows:
+        return
+    tasks = sorted({t for _, v in rows for t in v["tasks"]})
+    print(f"\n#### {model}: tasks\n\n| | KL on answers |" + "".join(f" {t} |" for t in tasks))
+    print("|---|---|" + "---|" * len(tasks))
+    for name, v in rows:
+        digits = 5 if v["answers_kl"] >= 1e-3 else 6
+        print(f"| {name} | {v['answers_kl']:.{digits}f} |" + "".join(f" {v['tasks'][t]:.1f} |" for t in tasks))
 
 
 def prompt_table(store, model):
-    rows = [(key.split(": ", 1)[1], kept["value"]["prompts"]) for key, kept in store.values.items()
-            if key.startswith(model + ": ") and "prompts" in kept["value"]]
+    rows = [(name, v["prompts"]) for name, v in rows_of(store, model) if "prompts" in v]
     if not rows:
         return
     columns = list(rows[0][1])
@@ -320,7 +330,8 @@ def main():
             print(f"{model.name}: {', '.join(group)}", flush=True)
             proof.measure(group)
     for model in models:
-        table(store, model.name)
+        text_table(store, model.name)
+        task_table(store, model.name)
         prompt_table(store, model.name)
     for line in skipped:
         print("skipped:", line)
