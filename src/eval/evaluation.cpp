@@ -70,6 +70,14 @@ EvaluationManifest make_manifest(const EvaluationOptions& o, const std::vector<T
   return m;
 }
 
+// A text that is too short would otherwise only be found after the tasks.
+void check_text(const EvaluationOptions& o, const EvaluationManifest& m, const std::string& text) {
+  if (o.text.empty() || (o.shard && !o.shard->has_text(0))) return;
+  const EvaluatedModel& model = m.reference ? *m.reference : m.models.front();
+  const GgufFile gguf = GgufFile::open(m.reference ? o.against : o.models.front());
+  (void)tokenize_for_chunks(Tokenizer(gguf), text, model.text_context, o.text);
+}
+
 // Jobs of different inputs in one folder would only be found when all is done.
 void check_siblings(const std::string& output, const EvaluationManifest& manifest) {
   std::error_code error;
@@ -101,6 +109,7 @@ Evaluation evaluate(const EvaluationOptions& options, const Task& progress) {
   if (!o.tasks.empty()) tasks = read_tasks(o.tasks);
   const std::string text = o.text.empty() ? std::string() : read_file(o.text, kMaxTextBytes);
   const EvaluationManifest manifest = make_manifest(o, tasks, text);
+  check_text(o, manifest, text);
   const std::string folder = run_folder(o);
   if (folder.empty()) {
     Journal journal;

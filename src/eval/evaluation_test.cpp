@@ -230,6 +230,13 @@ TEST_F(EvaluationTest, NonsenseIsRefusedBeforeAnythingRuns) {
   EXPECT_NE(message_of([&] { (void)evaluate(o); }, ErrorCode::invalid_argument).find("m1.gguf"), std::string::npos);
   o = options("text.txt");
   (void)message_of([&] { (void)evaluate(o); }, ErrorCode::invalid_argument);
+  write("short.txt", "too short");
+  for (const std::string& against : {std::string(), model(2)}) {
+    o = options("out");
+    o.text = at("short.txt");
+    o.against = against;
+    EXPECT_TRUE(message_of([&] { (void)evaluate(o); }, ErrorCode::invalid_argument).starts_with(o.text + ": "));
+  }
   EXPECT_FALSE(fs::exists(at("out")));
   o = options("out");
   o.shard = Shard{0, 2, ShardBy::item};
