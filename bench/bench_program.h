@@ -1,5 +1,5 @@
 // The command line of a timing program: positional arguments that are checked before anything is timed, --help, errors
-// in one line. Exit codes are those of thimble: 0, 2 for a command line that cannot be understood, 1 for the rest.
+// in one line. Exit codes: 0 done, 2 a command line that cannot be understood, 1 any other error.
 #pragma once
 
 #include <CLI/CLI.hpp>
