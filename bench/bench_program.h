@@ -27,7 +27,7 @@ CLI::Option* add_count(CLI::App& app, const std::string& name, Number& value) {
       ->capture_default_str();
 }
 
-/// [isa]: one that this machine has; empty for all.
+/// [isa]: one that this machine has; stays empty where none is named.
 inline CLI::Option* add_isa(CLI::App& app, std::string& name) {
   std::vector<std::string> names;
   for (const kernels::Isa isa : kernels::supported_isas(host_cpu())) names.emplace_back(kernels::isa_name(isa));

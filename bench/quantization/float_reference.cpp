@@ -87,7 +87,7 @@ thimble::Json run(const std::string& in_path, const std::string& out_path, uint6
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"A float model whose requantization gives back IN.gguf", "thimble_float_reference"};
+  CLI::App app{"The float reference of a model that exists only quantized", "thimble_float_reference"};
   std::string in, out;
   uint64_t seed = 1;
   app.add_option("IN", in)->required();

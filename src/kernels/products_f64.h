@@ -1,7 +1,7 @@
 // Sums of products of doubles for vector_kernel.h's add_products_f64, in the compiler's own vectors: a register holds
 // neighbouring sums, each of which grows by one fused product at a time, so that all tables give the same bits however
-// wide their registers are. Written against the vocabulary of simd_float_ISA.h,
-// which must be included before this header.
+// wide their registers are. Written against the vocabulary of simd_float_ISA.h, which must be included before this
+// header.
 #pragma once
 
 #include <cstdint>
