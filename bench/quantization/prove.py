@@ -225,7 +225,10 @@ class Proof:
     def measure(self, names):
         """Makes the files of these rows, measures the parts that are missing, and deletes the files."""
         files = {}
-        for name in names:
+        # Rows of a given size first: they measure the row whose size it is, which then is not made again.
+        for name in sorted(names, key=lambda n: "{size}" not in ROWS.get(n, [])):
+            if not self.missing(name):
+                continue
             try:
                 files[name] = self.make(name)
             except Skip as reason:
