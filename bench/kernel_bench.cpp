@@ -6,11 +6,13 @@
 //   prefill   GOP/s with 256 columns; a multiply-add is two operations
 //   of peak   packed prefill (GGUF where there is no packed form) beside a loop of nothing but dot products of the same
 //             instruction set in registers, measured in the same run
-// Usage: thimble_kernel_bench [threads] [type] [isa]. Weights are any bits; kernels take the same time for all.
+// Usage: thimble_kernel_bench [threads] [type] [isa] [--prefetch on|off]. Weights are any bits; kernels take the same
+// time for all. --prefetch decides what CpuFeatures::wants_prefetch says of this processor.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -90,10 +92,21 @@ struct Shape {
   bool packed;
 };
 
+// What is measured: empty names stand for all.
+struct Choice {
+  int threads = 1;
+  std::string type, isa;
+  bool prefetch = thimble::host_cpu().wants_prefetch;
+};
+
 class KernelBench {
  public:
-  KernelBench(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buffers)
-      : kernel_(kernel), pool_(pool), buffers_(buffers), row_(*thimble::row_bytes(kernel.type, kK)) {}
+  KernelBench(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buffers, bool prefetch)
+      : kernel_(kernel),
+        pool_(pool),
+        buffers_(buffers),
+        row_(*thimble::row_bytes(kernel.type, kK)),
+        prefetch_(prefetch) {}
 
   // GB/s with one column.
   double decode_from_memory(bool packed) {
@@ -132,7 +145,8 @@ class KernelBench {
                              .n_rows = end - begin,
                              .n_cols = shape.cols,
                              .k = kK,
-                             .packed = shape.packed};
+                             .packed = shape.packed,
+                             .prefetch = prefetch_};
     kernel_.function(args);
   }
 
@@ -151,11 +165,12 @@ class KernelBench {
   thimble::ThreadPool& pool_;
   Buffers& buffers_;
   size_t row_;
+  bool prefetch_;
 };
 
-void measure(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buffers) {
+void measure(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buffers, bool prefetch) {
   buffers.set_activations(kernel.layout);
-  KernelBench bench(kernel, pool, buffers);
+  KernelBench bench(kernel, pool, buffers, prefetch);
   const bool packs = kernel.packed_lanes > 0;
   const double memory = bench.decode_from_memory(false);
   const double packed_memory = packs ? bench.decode_from_memory(true) : 0.0;
@@ -172,17 +187,17 @@ void measure(const MatmulKernel& kernel, thimble::ThreadPool& pool, Buffers& buf
   std::fflush(stdout);
 }
 
-// Empty names stand for all.
-void measure_all(int threads, std::string_view type, std::string_view isa) {
-  thimble::ThreadPool pool(threads, {.pin_caller = true});
+void measure_all(const Choice& choice) {
+  thimble::ThreadPool pool(choice.threads, {.pin_caller = true});
   Buffers buffers;
-  std::printf("%d threads; per kernel from GGUF blocks, then from packed panels\n", threads);
+  std::printf("%d threads%s; per kernel from GGUF blocks, then from packed panels\n", choice.threads,
+              choice.prefetch ? ", prefetching" : "");
   std::printf("%-26s %15s   %15s   %17s  %s\n", "", "decode GB/s", "cache GB/s/core", "prefill GOP/s", "of peak");
   for (const MatmulKernel& kernel : thimble::kernels::matmul_kernels()) {
     if (!thimble::kernels::supports(thimble::host_cpu(), kernel.isa)) continue;
-    if (!type.empty() && thimble::traits(kernel.type).name != type) continue;
-    if (!isa.empty() && thimble::kernels::isa_name(kernel.isa) != isa) continue;
-    measure(kernel, pool, buffers);
+    if (!choice.type.empty() && thimble::traits(kernel.type).name != choice.type) continue;
+    if (!choice.isa.empty() && thimble::kernels::isa_name(kernel.isa) != choice.isa) continue;
+    measure(kernel, pool, buffers, choice.prefetch);
   }
 }
 
@@ -190,14 +205,15 @@ void measure_all(int threads, std::string_view type, std::string_view isa) {
 
 int main(int argc, char** argv) {
   CLI::App app{"What every matmul kernel of this machine reaches", "thimble_kernel_bench"};
-  int threads = 1;
-  std::string type, isa;
+  Choice choice;
   std::set<std::string> types;
   for (const MatmulKernel& kernel : thimble::kernels::matmul_kernels()) {
     types.emplace(thimble::traits(kernel.type).name);
   }
-  thimble::bench::add_threads(app, threads);
-  app.add_option("type", type)->check(CLI::IsMember(types));
-  thimble::bench::add_isa(app, isa);
-  return thimble::bench::run_program(app, argc, argv, [&] { measure_all(threads, type, isa); });
+  thimble::bench::add_threads(app, choice.threads);
+  app.add_option("type", choice.type)->check(CLI::IsMember(types));
+  thimble::bench::add_isa(app, choice.isa);
+  const std::map<std::string, bool> switches = {{"on", true}, {"off", false}};
+  app.add_option("--prefetch", choice.prefetch)->transform(CLI::CheckedTransformer(switches));
+  return thimble::bench::run_program(app, argc, argv, [&] { measure_all(choice); });
 }

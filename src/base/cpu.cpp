@@ -1,5 +1,6 @@
 #include "base/cpu.h"
 
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -37,6 +38,14 @@ bool may_use_amx_int8() noexcept {
 }
 #endif
 
+#if defined(__x86_64__)
+// From EAX of CPUID leaf 1: the extended family counts where the base family is 15.
+unsigned cpuid_family(unsigned signature) noexcept {
+  const unsigned base = (signature >> 8) & 0xF;
+  return base == 0xF ? base + ((signature >> 20) & 0xFF) : base;
+}
+#endif
+
 CpuFeatures detect() noexcept {
   CpuFeatures f;
 #if defined(__x86_64__)
@@ -49,6 +58,14 @@ CpuFeatures detect() noexcept {
                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vnni");
   f.amx_int8 = f.avx512_vnni && may_use_amx_int8();
+  char vendor[12];
+  if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0) {
+    std::memcpy(vendor, &ebx, 4);
+    std::memcpy(vendor + 4, &edx, 4);
+    std::memcpy(vendor + 8, &ecx, 4);
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    f.wants_prefetch = wants_prefetch({vendor, sizeof vendor}, cpuid_family(eax));
+  }
 #elif defined(__aarch64__)
   const unsigned long hwcap = getauxval(AT_HWCAP);
   f.neon = true;
@@ -59,6 +76,10 @@ CpuFeatures detect() noexcept {
 }
 
 }  // namespace
+
+bool wants_prefetch(std::string_view vendor, unsigned family) noexcept {
+  return vendor == "AuthenticAMD" && family >= 26;
+}
 
 const CpuFeatures& host_cpu() noexcept {
   static const CpuFeatures features = detect();

@@ -49,6 +49,7 @@ struct MatmulArgs {
   int64_t n_cols;
   int64_t k;  // a multiple of the weight type's block
   bool packed = false;
+  bool prefetch = false;  // CpuFeatures::wants_prefetch: changes how fast memory is read, never the results
 };
 
 using MatmulFn = void (*)(const MatmulArgs& args) noexcept;

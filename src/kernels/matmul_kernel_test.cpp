@@ -160,7 +160,8 @@ struct Problem {
   }
 
   // out_stride is wider than n_rows: the gap must stay untouched.
-  std::vector<float> run(MatmulFn function, int64_t rows, int64_t cols, bool from_packed = false) {
+  std::vector<float> run(MatmulFn function, int64_t rows, int64_t cols, bool from_packed = false,
+                         bool prefetch = false) {
     const size_t stride = static_cast<size_t>(rows) + 3;
     GuardedMemory out((stride * static_cast<size_t>(cols) - 3) * sizeof(float));
     function({.weights = from_packed ? packed.data() : weights.data(),
@@ -172,7 +173,8 @@ struct Problem {
               .n_rows = rows,
               .n_cols = cols,
               .k = k,
-              .packed = from_packed});
+              .packed = from_packed,
+              .prefetch = prefetch});
     std::vector<float> result;
     for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
       for (size_t r = 0; r < static_cast<size_t>(rows); ++r) result.push_back(out.as<float>()[c * stride + r]);
@@ -213,16 +215,17 @@ class MatmulKernels : public testing::TestWithParam<MatmulKernel> {
   std::unique_ptr<AmxTrap> amx_;
 };
 
-void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols, bool packed) {
+void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols, bool packed,
+                   bool prefetch = false) {
   const std::vector<float> expected = problem.run(scalar_kernel(kernel.type).function, rows, cols);
-  const std::vector<float> actual = problem.run(kernel.function, rows, cols, packed);
+  const std::vector<float> actual = problem.run(kernel.function, rows, cols, packed, prefetch);
   for (int64_t c = 0; c < cols; ++c) {
     for (int64_t r = 0; r < rows; ++r) {
       const float e = expected[static_cast<size_t>(c * rows + r)];
       const float a = actual[static_cast<size_t>(c * rows + r)];
       ASSERT_EQ(std::bit_cast<uint32_t>(e), std::bit_cast<uint32_t>(a))
-          << kernel.name << (packed ? " packed" : "") << " row " << r << " of " << rows << " col " << c << " of "
-          << cols << " k " << problem.k << ": expected " << e << ", got " << a;
+          << kernel.name << (packed ? " packed" : "") << (prefetch ? ", prefetching" : "") << " row " << r << " of "
+          << rows << " col " << c << " of " << cols << " k " << problem.k << ": expected " << e << ", got " << a;
     }
   }
 }
@@ -230,7 +233,10 @@ void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, i
 // From the GGUF layout and, where the kernel reads it, from the packed one.
 void expect_agrees(Problem& problem, const MatmulKernel& kernel, int64_t rows, int64_t cols) {
   expect_agrees(problem, kernel, rows, cols, false);
-  if (kernel.packed_lanes > 0 && !testing::Test::HasFatalFailure()) expect_agrees(problem, kernel, rows, cols, true);
+  if (kernel.packed_lanes == 0) return;
+  for (const bool prefetch : {false, true}) {
+    if (!testing::Test::HasFatalFailure()) expect_agrees(problem, kernel, rows, cols, true, prefetch);
+  }
 }
 
 std::vector<int64_t> sizes_around(int tile) {

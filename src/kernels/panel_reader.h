@@ -75,18 +75,26 @@ THIMBLE_INLINE inline size_t packed_place(size_t at) noexcept {
   }
 }
 
-// Types whose packed blocks are read in rising addresses ask for nothing ahead where registers hold 16 rows: the
-// hardware's prefetchers see one stream, which one Zen 4 core reads at 99 % of its bandwidth (Q4_K). Software
-// prefetches take the places in which a core waits for lines: at any distance from 1 to 12 KiB they stop at 20 of 31
-// GB/s. The others lose the hardware's prefetchers (Q3_K: 6 GB/s) and need them (25 GB/s); so far ahead as the page
-// where those would have stopped. With 8 rows (processors without AVX-512) asking pays: on Zen 3 decode out of memory
-// gains 10 to 30 % (Q6_K loses 4), most of it 1 to 2 KiB ahead.
-template <class Type>
-constexpr bool kAsksAhead = kLanes <= 8 || !Type::kReadInOrder;
-template <bool kReadInOrder>
-constexpr uintptr_t kBytesAhead = kLanes == 8 && kReadInOrder ? 1536 : 6144;
+/// How a packed panel is read where one column is multiplied, out of memory.
+///   usual      Types whose packed blocks are read in rising addresses ask for nothing ahead where registers hold 16
+///              rows: the hardware's prefetchers see one stream, which one Zen 4 core reads at 99 % of its bandwidth
+///              (Q4_K). Software prefetches take the places in which a core waits for lines: at any distance from 1 to
+///              12 KiB they stop at 20 of 31 GB/s. The others lose the hardware's prefetchers (Q3_K: 6 GB/s) and need
+///              them (25 GB/s); so far ahead as the page where those would have stopped. With 8 rows (processors
+///              without AVX-512) asking pays: on Zen 3 decode out of memory gains 10 to 30 % (Q6_K loses 4), most of it
+///              1 to 2 KiB ahead.
+///   far_ahead  MatmulArgs::prefetch, 16 rows: a Zen 5 core that asks for nothing reads Q4_K at 24 of 41 GB/s, and at
+///              37 with hints between its loads (36 where the compiler gathers them before a block; 35 with hints for
+///              the second-level cache). 6 and 8 KiB are as good, 4 are 5 % worse.
+enum class Reading : uint8_t { usual, far_ahead };
 
 template <class Type>
+constexpr bool kUsuallyAsks = kLanes <= 8 || !Type::kReadInOrder;
+template <bool kReadInOrder>
+constexpr uintptr_t kBytesAhead = kLanes == 8 && kReadInOrder ? 1536 : 6144;
+constexpr uintptr_t kBytesFarAhead = 7168;
+
+template <class Type, Reading kReading = Reading::usual>
 struct PackedReader {
   const uint8_t* panel = nullptr;
   const uint8_t* block = nullptr;
@@ -105,6 +113,8 @@ struct PackedReader {
     const uint8_t* from = dwords(packed_place<Type>(at));
     for (size_t line = 0; line < 16 * kLanes; line += 64) ask(from + line);
     unroll<0, 4>([&](auto t) THIMBLE_INLINE { out[t.value] = load_ints_unaligned(from + 4 * kLanes * t.value); });
+    // Keeps the compiler from gathering the hints of all chunks before the first of them.
+    if constexpr (kReading == Reading::far_ahead) __asm__ volatile("" ::: "memory");
   }
   THIMBLE_INLINE inline Ints dword(size_t at) noexcept {
     ask(dwords(at));
@@ -119,7 +129,12 @@ struct PackedReader {
 
  private:
   THIMBLE_INLINE static inline void ask(const uint8_t* from) noexcept {
-    if constexpr (kAsksAhead<Type>) ask_for(reinterpret_cast<uintptr_t>(from) + kBytesAhead<Type::kReadInOrder>);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(from);
+    if constexpr (kReading == Reading::far_ahead) {
+      ask_for_once(address + kBytesFarAhead);
+    } else if constexpr (kUsuallyAsks<Type>) {
+      ask_for(address + kBytesAhead<Type::kReadInOrder>);
+    }
   }
   const uint8_t* dwords(size_t at) const noexcept { return block + (at - Type::kFirstDword) * kLanes; }
 };

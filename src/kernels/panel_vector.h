@@ -115,6 +115,10 @@ template <class Kernel>
 inline void matmul_panels(const MatmulArgs& a) noexcept {
   using Packed = PackedReader<typename Kernel::Type>;
   using Stock = StockReader<typename Kernel::Type>;
+  if constexpr (kLanes == 16) {
+    using FarAhead = PackedReader<typename Kernel::Type, Reading::far_ahead>;
+    if (a.n_cols == 1 && a.packed && a.prefetch) return multiply_vector<Kernel, FarAhead>(a);
+  }
   if (a.n_cols == 1) {
     a.packed ? multiply_vector<Kernel, Packed>(a) : multiply_vector<Kernel, Stock>(a);
   } else {

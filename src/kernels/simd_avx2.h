@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/ask_ahead.h"
+
 namespace thimble::kernels {
 namespace {
 
@@ -151,12 +153,6 @@ inline Ints lookup(const int8_t* table, Ints v) noexcept {
 inline __m256i rows_apart(const uint8_t* const* row, size_t at) noexcept {
   const auto load = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row[r] + at)); };
   return _mm256_inserti128_si256(_mm256_castsi128_si256(load(0)), load(4), 1);
-}
-
-// Hints that the second-level cache will want a line. An address, not a pointer: it may lie past the end of the
-// weights.
-inline void ask_for(uintptr_t address) noexcept {
-  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);  // NOLINT(performance-no-int-to-ptr)
 }
 
 // From four neighbouring rows in each 128 bits to dword t of them all in out[t].

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/ask_ahead.h"
+
 namespace thimble::kernels {
 namespace {
 
@@ -153,12 +155,6 @@ inline __m512i rows_apart(const uint8_t* const* row, size_t at) noexcept {
   v = _mm512_inserti32x4(v, load(4), 1);
   v = _mm512_inserti32x4(v, load(8), 2);
   return _mm512_inserti32x4(v, load(12), 3);
-}
-
-// Hints that the second-level cache will want a line. An address, not a pointer: it may lie past the end of the
-// weights.
-inline void ask_for(uintptr_t address) noexcept {
-  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);  // NOLINT(performance-no-int-to-ptr)
 }
 
 // From four neighbouring rows in each 128 bits to dword t of them all in out[t].

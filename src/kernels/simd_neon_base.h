@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/ask_ahead.h"
+
 namespace thimble::kernels {
 namespace {
 
@@ -134,12 +136,6 @@ inline Floats load_halves(const uint8_t* p) noexcept {
 /// table[nibble] for every byte of v (values 0..15).
 inline Ints lookup(const int8_t* table, Ints v) noexcept {
   return vreinterpretq_u32_s8(vqtbl1q_s8(vld1q_s8(table), vreinterpretq_u8_u32(v)));
-}
-
-// Hints that the second-level cache will want a line. An address, not a pointer: it may lie past the end of the
-// weights.
-inline void ask_for(uintptr_t address) noexcept {
-  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);  // NOLINT(performance-no-int-to-ptr)
 }
 
 /// 16 bytes at offset `at` of every row: out[t] holds dword t of each row. Asks the second-level cache for as many

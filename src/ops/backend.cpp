@@ -15,7 +15,7 @@ Backend make_backend(ThreadPool& pool, kernels::Isa isa) {
     fail(ErrorCode::unsupported, "instruction set {}: this processor ({}) does not have it; the best it has is {}",
          kernels::isa_name(isa), cpu_model_name(), kernels::isa_name(kernels::best_isa(host_cpu())));
   }
-  return {&pool, isa, kernels::select_vector(isa)};
+  return {&pool, isa, kernels::select_vector(isa), host_cpu().wants_prefetch};
 }
 
 Weight prepare_weight(const TensorView& view, kernels::Isa isa) {

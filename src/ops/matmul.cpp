@@ -47,8 +47,8 @@ int64_t items_of(const Weight& weight) noexcept {
   return (weight.n_out() + rows - 1) / rows;
 }
 
-void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tokens, int64_t begin,
-                   int64_t end) noexcept {
+void multiply_rows(const Backend& backend, const MatmulOutput& output, const Input& input, int64_t n_tokens,
+                   int64_t begin, int64_t end) noexcept {
   const Weight& w = *output.weight;
   const bool packed = w.packed != nullptr;
   const int lanes = w.kernel->packed_lanes;
@@ -63,7 +63,8 @@ void multiply_rows(const MatmulOutput& output, const Input& input, int64_t n_tok
       .n_rows = end - begin,
       .n_cols = n_tokens,
       .k = w.n_in(),
-      .packed = packed};
+      .packed = packed,
+      .prefetch = backend.prefetch};
   w.kernel->function(args);
   if (w.outliers.k() > 0) add_outlier_products(w, input.floats, n_tokens, begin, end, output.out);
   if (output.bias == nullptr) return;
@@ -88,7 +89,8 @@ void multiply_layout(const Backend& backend, std::span<const MatmulOutput> outpu
       const int64_t rows = rows_per_item(*output.weight);
       const int64_t from = std::max(begin - first, int64_t{0});
       const int64_t to = std::min(end - first, items);
-      if (from < to) multiply_rows(output, input, n_tokens, from * rows, std::min(to * rows, output.weight->n_out()));
+      if (from < to)
+        multiply_rows(backend, output, input, n_tokens, from * rows, std::min(to * rows, output.weight->n_out()));
       first += items;
     }
   });

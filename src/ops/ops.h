@@ -24,6 +24,7 @@ struct Backend {
   ThreadPool* pool = nullptr;
   kernels::Isa isa = kernels::Isa::scalar;
   const kernels::VectorKernels* vector = nullptr;  // float row kernels of the isa
+  bool prefetch = false;                           // MatmulArgs::prefetch
 };
 
 /// Errors: unsupported when this machine cannot run `isa`.
