@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_group.h"
+#include "kernels/simd_neon_tile_group.h"
 
 namespace thimble::kernels {
 
 void matmul_i4_g64_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<GroupKernel<PanelI4_G64>>(a);
+  matmul_panels<TileGroupKernel<PanelI4_G64>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_group.h"
+#include "kernels/simd_neon_tile_group.h"
 
 namespace thimble::kernels {
 
 void matmul_i5_g64_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<GroupKernel<PanelI5_G64>>(a);
+  matmul_panels<TileGroupKernel<PanelI5_G64>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -5,12 +5,13 @@
 
 #include "kernels/expand_group.h"
 #include "kernels/simd_neon_gemv_group.h"
+#include "kernels/simd_neon_tile_group.h"
 
 namespace thimble::kernels {
 
 void matmul_i5_g64_neon_i8mm(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_group_packed<GemvI5_G64>(a);
-  matmul_panels<GroupKernel<PanelI5_G64>>(a);
+  matmul_panels<TileGroupKernel<PanelI5_G64>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_block.h"
+#include "kernels/simd_neon_tile_block.h"
 
 namespace thimble::kernels {
 
 void matmul_iq4_nl_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<BlockKernel<PanelIQ4_NL>>(a);
+  matmul_panels<TileBlockKernel<PanelIQ4_NL>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -5,12 +5,13 @@
 
 #include "kernels/expand_block.h"
 #include "kernels/simd_neon_gemv_block.h"
+#include "kernels/simd_neon_tile_block.h"
 
 namespace thimble::kernels {
 
 void matmul_iq4_nl_neon_i8mm(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvIQ4_NL>(a);
-  matmul_panels<BlockKernel<PanelIQ4_NL>>(a);
+  matmul_panels<TileBlockKernel<PanelIQ4_NL>>(a);
 }
 
 }  // namespace thimble::kernels

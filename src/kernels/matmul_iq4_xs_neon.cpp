@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_super.h"
+#include "kernels/simd_neon_tile_super.h"
 
 namespace thimble::kernels {
 
 void matmul_iq4_xs_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<SuperKernel<PanelIQ4_XS>>(a);
+  matmul_panels<TileSuperKernel<PanelIQ4_XS>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -5,12 +5,13 @@
 
 #include "kernels/expand_super.h"
 #include "kernels/simd_neon_gemv_super.h"
+#include "kernels/simd_neon_tile_super.h"
 
 namespace thimble::kernels {
 
 void matmul_iq4_xs_neon_i8mm(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvIQ4_XS>(a);
-  matmul_panels<SuperKernel<PanelIQ4_XS>>(a);
+  matmul_panels<TileSuperKernel<PanelIQ4_XS>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_super.h"
+#include "kernels/simd_neon_tile_super.h"
 
 namespace thimble::kernels {
 
 void matmul_q3_k_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<SuperKernel<PanelQ3K>>(a);
+  matmul_panels<TileSuperKernel<PanelQ3K>>(a);
 }
 
 }  // namespace thimble::kernels

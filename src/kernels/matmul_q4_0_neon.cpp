@@ -4,11 +4,12 @@
 #include "kernels/simd_neon.h"
 
 #include "kernels/expand_block.h"
+#include "kernels/simd_neon_tile_block.h"
 
 namespace thimble::kernels {
 
 void matmul_q4_0_neon(const MatmulArgs& a) noexcept {
-  matmul_panels<BlockKernel<PanelQ4_0>>(a);
+  matmul_panels<TileBlockKernel<PanelQ4_0>>(a);
 }
 
 }  // namespace thimble::kernels

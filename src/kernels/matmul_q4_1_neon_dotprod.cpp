@@ -5,12 +5,13 @@
 
 #include "kernels/expand_block.h"
 #include "kernels/simd_neon_gemv_block.h"
+#include "kernels/simd_neon_tile_block.h"
 
 namespace thimble::kernels {
 
 void matmul_q4_1_neon_dotprod(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvQ4_1>(a);
-  matmul_panels<BlockKernel<PanelQ4_1>>(a);
+  matmul_panels<TileBlockKernel<PanelQ4_1>>(a);
 }
 
 }  // namespace thimble::kernels

@@ -5,12 +5,13 @@
 
 #include "kernels/expand_super.h"
 #include "kernels/simd_neon_gemv_super.h"
+#include "kernels/simd_neon_tile_super.h"
 
 namespace thimble::kernels {
 
 void matmul_q4_k_neon_i8mm(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvQ4K>(a);
-  matmul_panels<SuperKernel<PanelQ4K>>(a);
+  matmul_panels<TileSuperKernel<PanelQ4K>>(a);
 }
 
 }  // namespace thimble::kernels

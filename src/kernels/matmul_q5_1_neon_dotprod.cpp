@@ -5,12 +5,13 @@
 
 #include "kernels/expand_block.h"
 #include "kernels/simd_neon_gemv_block.h"
+#include "kernels/simd_neon_tile_block.h"
 
 namespace thimble::kernels {
 
 void matmul_q5_1_neon_dotprod(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvQ5_1>(a);
-  matmul_panels<BlockKernel<PanelQ5_1>>(a);
+  matmul_panels<TileBlockKernel<PanelQ5_1>>(a);
 }
 
 }  // namespace thimble::kernels

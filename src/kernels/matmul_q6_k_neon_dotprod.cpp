@@ -5,12 +5,13 @@
 
 #include "kernels/expand_super.h"
 #include "kernels/simd_neon_gemv_super.h"
+#include "kernels/simd_neon_tile_super.h"
 
 namespace thimble::kernels {
 
 void matmul_q6_k_neon_dotprod(const MatmulArgs& a) noexcept {
   if (a.packed && a.n_cols == 1) return gemv_packed<GemvQ6K>(a);
-  matmul_panels<SuperKernel<PanelQ6K>>(a);
+  matmul_panels<TileSuperKernel<PanelQ6K>>(a);
 }
 
 }  // namespace thimble::kernels

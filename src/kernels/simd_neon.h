@@ -12,7 +12,9 @@
 namespace thimble::kernels {
 namespace {
 
-constexpr int kColumns = 4;  // 16 sums of halfwords and dwords, two halves of the weights and a column fit 32 registers
+// 16 sums of halfwords and dwords of four columns, two halves of the weights and a column fit 32 registers; those of a
+// second panel would not.
+constexpr int kPanelsPerPass = 1;
 
 // Steps whose products fit one 16-bit sum: each adds one product of at most 127 times the largest weight byte to every
 // halfword. Weights of 128 fit twice (32,512), quants of four bits 17 times.
@@ -69,12 +71,18 @@ __attribute__((always_inline)) inline void take_step(Ints bytes, const int8_t* q
       kScaled ? as_ints(vmlaq_s32(as_signed(sums), rows, as_signed(load_ints(scale)))) : vaddq_u32(sums, as_ints(rows));
 }
 
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
-  static_assert(kSteps % 4 == 0);
-  constexpr int kRun = steps_per_sum<Type>() < kSteps ? steps_per_sum<Type>() : kSteps;
-  NeonSums dots[kCols];
+/// Expanded steps in the order of dot_block: as they come.
+template <int kStep>
+inline void place_step(uint8_t* w, Ints&, Ints bytes) noexcept {
+  store_ints(w + 4 * kLanes * kStep, bytes);
+}
+
+/// dots[c] = dot of kSteps steps of the panel with q[c][at ..].
+template <class Type, int kSteps, int kPanels, int kCols>
+inline void dot_block(const uint8_t* w, size_t, const int8_t* const* q, int at, int32x4_t* dots) noexcept {
+  static_assert(kPanels == 1 && kSteps % 4 == 0);
+  constexpr int kRun = kStepsPerSum<Type, kSteps>;
+  NeonSums sums[kCols];
 #pragma GCC unroll 8
   for (int s = 0; s < kSteps; ++s) {
     const int8x16_t weights = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s));
@@ -84,19 +92,15 @@ inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints sca
       __builtin_memcpy(&bytes, q[c] + at + 4 * s, 4);
       const int8x8_t x = vreinterpret_s8_s32(vdup_n_s32(bytes));
       if (s % kRun == 0) {
-        multiply_step<true>(dots[c], weights, x);
+        multiply_step<true>(sums[c], weights, x);
       } else {
-        multiply_step<false>(dots[c], weights, x);
+        multiply_step<false>(sums[c], weights, x);
       }
-      if (s % kRun == kRun - 1) fold_words(dots[c], s < kRun);
+      if (s % kRun == kRun - 1) fold_words(sums[c], s < kRun);
     }
   }
 #pragma GCC unroll 4
-  for (int c = 0; c < kCols; ++c) {
-    const int32x4_t rows = vpaddq_s32(dots[c].pairs[0], dots[c].pairs[1]);
-    sums[c] =
-        kScaled ? as_ints(vmlaq_s32(as_signed(sums[c]), rows, as_signed(scale))) : vaddq_u32(sums[c], as_ints(rows));
-  }
+  for (int c = 0; c < kCols; ++c) dots[c] = vpaddq_s32(sums[c].pairs[0], sums[c].pairs[1]);
 }
 
 }  // namespace

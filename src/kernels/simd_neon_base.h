@@ -184,19 +184,13 @@ inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
   return vaddq_u32(acc, as_ints(vpaddq_s32(first, second)));
 }
 
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept;
+/// Columns of a tile. Panels of a tile are each vocabulary's kPanelsPerPass.
+constexpr int kColumns = 4;
 
-/// Panels per pass of a matmul with many columns.
-constexpr int kPanelsPerPass = 1;
-
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
+/// What panel_matmul.h multiplies by; not defined, because NEON's kernels have tiles of their own (simd_neon_tile.h).
 template <class Type, int kSteps, int kPanels, int kCols, bool kScaled>
-inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t, const int8_t* const* q, int at,
-                     Ints* sums) noexcept {
-  static_assert(kPanels == 1);
-  dot_steps<Type, kSteps, kCols, kScaled>(w, q, at, kScaled ? load_ints(scale) : splat(0), sums);
-}
+inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t stride, const int8_t* const* q, int at,
+                     Ints* sums) noexcept;
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -9,36 +9,41 @@
 
 #include "kernels/simd_neon_base.h"
 #include "kernels/simd_neon_step.h"
+#include "kernels/unroll.h"
 
 namespace thimble::kernels {
 namespace {
 
-constexpr int kColumns = 4;
+// With four columns: 8 dot products, 8 sums or results and the operands.
+constexpr int kPanelsPerPass = 2;
 
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
-  static_assert(kSteps % 4 == 0);
-  int32x4_t dots[kCols];
-  for (int c = 0; c < kCols; ++c) dots[c] = kScaled ? vdupq_n_s32(0) : as_signed(sums[c]);
+/// Expanded steps in the order of dot_block: as they come.
+template <int kStep>
+inline void place_step(uint8_t* w, Ints&, Ints bytes) noexcept {
+  store_ints(w + 4 * kLanes * kStep, bytes);
+}
+
+/// dots[i * kCols + c] = dot of kSteps steps of panel i with q[c][at ..]; panels are `stride` bytes apart.
+template <class Type, int kSteps, int kPanels, int kCols>
+inline void dot_block(const uint8_t* w, size_t stride, const int8_t* const* q, int at, int32x4_t* dots) noexcept {
+#pragma GCC unroll 8
+  for (int i = 0; i < kPanels * kCols; ++i) dots[i] = vdupq_n_s32(0);
 #pragma GCC unroll 2
-  for (int s = 0; s < kSteps; s += 4) {
-    const int8x16_t w0 = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s));
-    const int8x16_t w1 = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 16));
-    const int8x16_t w2 = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 32));
-    const int8x16_t w3 = vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 48));
+  for (int half = 0; half < kSteps / 4; ++half) {
+    int8x16_t x[kCols];
 #pragma GCC unroll 4
-    for (int c = 0; c < kCols; ++c) {
-      const int8x16_t x = vld1q_s8(q[c] + at + 4 * s);
-      dots[c] = vdotq_laneq_s32(dots[c], w0, x, 0);
-      dots[c] = vdotq_laneq_s32(dots[c], w1, x, 1);
-      dots[c] = vdotq_laneq_s32(dots[c], w2, x, 2);
-      dots[c] = vdotq_laneq_s32(dots[c], w3, x, 3);
+    for (int c = 0; c < kCols; ++c) x[c] = vld1q_s8(q[c] + at + 16 * half);
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      unroll<0, 4>([&](auto t) THIMBLE_INLINE {
+        const uint8_t* from = w + stride * static_cast<size_t>(i) + 64 * half + 16 * t.value;
+        const int8x16_t weights = vreinterpretq_s8_u8(vld1q_u8(from));
+#pragma GCC unroll 4
+        for (int c = 0; c < kCols; ++c) {
+          dots[i * kCols + c] = vdotq_laneq_s32(dots[i * kCols + c], weights, x[c], t.value);
+        }
+      });
     }
-  }
-#pragma GCC unroll 4
-  for (int c = 0; c < kCols; ++c) {
-    sums[c] = kScaled ? as_ints(vmlaq_s32(as_signed(sums[c]), dots[c], as_signed(scale))) : as_ints(dots[c]);
   }
 }
 

@@ -1,5 +1,5 @@
-// The vocabulary of panel kernels in NEON with 8-bit matrix products: simd_neon_base.h, smmla for two and more columns,
-// sdot for one. Only for files compiled with that instruction set's flags; everything is in an anonymous namespace.
+// The vocabulary of panel kernels in NEON with 8-bit matrix products: simd_neon_base.h, smmla for many columns, sdot
+// for one. Only for files compiled with that instruction set's flags; everything is in an anonymous namespace.
 #pragma once
 
 #include <arm_neon.h>
@@ -13,70 +13,57 @@
 namespace thimble::kernels {
 namespace {
 
-constexpr int kColumns = 8;  // 8 sums of two rows and two columns each, 8 totals, and the operands fit 32 registers
+// With four columns: 8 dot products, 8 sums or results and the operands.
+constexpr int kPanelsPerPass = 2;
 
-// One column, or the odd one: sdot, which the instruction set includes.
-inline int32x4_t dot_column(const uint8_t* w, const int8_t* q, int n_steps, int32x4_t dot) noexcept {
-#pragma GCC unroll 2
-  for (int s = 0; s < n_steps; s += 4) {
-    const int8x16_t x = vld1q_s8(q + 4 * s);
-    dot = vdotq_laneq_s32(dot, vreinterpretq_s8_u8(vld1q_u8(w + 16 * s)), x, 0);
-    dot = vdotq_laneq_s32(dot, vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 16)), x, 1);
-    dot = vdotq_laneq_s32(dot, vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 32)), x, 2);
-    dot = vdotq_laneq_s32(dot, vreinterpretq_s8_u8(vld1q_u8(w + 16 * s + 48)), x, 3);
+/// Expanded steps in the order of dot_block: pairs of steps as rows 0, 1 and rows 2, 3 of eight bytes.
+template <int kStep>
+inline void place_step(uint8_t* w, Ints& last, Ints bytes) noexcept {
+  if constexpr (kStep % 2 == 0) {
+    last = bytes;
+  } else {
+    store_ints(w + 4 * kLanes * (kStep - 1), vzip1q_u32(last, bytes));
+    store_ints(w + 4 * kLanes * kStep, vzip2q_u32(last, bytes));
   }
-  return dot;
 }
 
-// Rows 0, 1 (half 0) or 2, 3 (half 1) of two steps: what smmla takes as two rows of eight bytes.
-inline int8x16_t two_rows(Ints first, Ints second, int half) noexcept {
-  return vreinterpretq_s8_u32(half == 0 ? vzip1q_u32(first, second) : vzip2q_u32(first, second));
-}
-
-// kPairs pairs of columns: dots[2 p + h] = {row 2h, row 2h + 1} x {column 2p, column 2p + 1}, row after row.
-template <int kSteps, int kPairs>
-inline void multiply_pairs(const uint8_t* w, const int8_t* const* q, int at, int32x4_t* dots) noexcept {
-#pragma GCC unroll 2
-  for (int s = 0; s < kSteps; s += 4) {
-    const Ints w0 = load_ints(w + 16 * s), w1 = load_ints(w + 16 * s + 16);
-    const Ints w2 = load_ints(w + 16 * s + 32), w3 = load_ints(w + 16 * s + 48);
-    const int8x16_t rows[4] = {two_rows(w0, w1, 0), two_rows(w0, w1, 1), two_rows(w2, w3, 0), two_rows(w2, w3, 1)};
+/// dots[i * kCols + c] = dot of kSteps steps of panel i with q[c][at ..]; panels are `stride` bytes apart. One column
+/// is multiplied as two.
+template <class Type, int kSteps, int kPanels, int kCols>
+inline void dot_block(const uint8_t* w, size_t stride, const int8_t* const* q, int at, int32x4_t* dots) noexcept {
+  constexpr int kPairs = (kCols + 1) / 2;
+  int32x4_t squares[kPanels * kPairs][2];  // rows 0, 1 and rows 2, 3, of two columns each
 #pragma GCC unroll 4
-    for (int p = 0; p < kPairs; ++p) {
-      const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(q[2 * p] + at + 4 * s));
-      const int64x2_t b = vreinterpretq_s64_s8(vld1q_s8(q[2 * p + 1] + at + 4 * s));
-      const int8x16_t low = vreinterpretq_s8_s64(vzip1q_s64(a, b));
-      const int8x16_t high = vreinterpretq_s8_s64(vzip2q_s64(a, b));
+  for (int i = 0; i < kPanels * kPairs; ++i) squares[i][0] = squares[i][1] = vdupq_n_s32(0);
 #pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        dots[2 * p + h] = vmmlaq_s32(dots[2 * p + h], rows[h], low);
-        dots[2 * p + h] = vmmlaq_s32(dots[2 * p + h], rows[2 + h], high);
+  for (int half = 0; half < kSteps / 4; ++half) {
+    int8x16_t x[kPairs][2];
+#pragma GCC unroll 2
+    for (int p = 0; p < kPairs; ++p) {
+      const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(q[2 * p] + at + 16 * half));
+      const int64x2_t b = 2 * p + 1 < kCols ? vreinterpretq_s64_s8(vld1q_s8(q[2 * p + 1] + at + 16 * half)) : a;
+      x[p][0] = vreinterpretq_s8_s64(vzip1q_s64(a, b));
+      x[p][1] = vreinterpretq_s8_s64(vzip2q_s64(a, b));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+#pragma GCC unroll 4
+      for (int s = 0; s < 4; ++s) {
+        const uint8_t* from = w + stride * static_cast<size_t>(i) + 64 * half + 16 * s;
+        const int8x16_t rows = vreinterpretq_s8_u8(vld1q_u8(from));
+#pragma GCC unroll 2
+        for (int p = 0; p < kPairs; ++p) {
+          int32x4_t& square = squares[i * kPairs + p][s % 2];
+          square = vmmlaq_s32(square, rows, x[p][s / 2]);
+        }
       }
     }
   }
-}
-
-/// sums[c] += (scale *) dot of kSteps dwords of the panel with q[c][at ..].
-template <class Type, int kSteps, int kCols, bool kScaled>
-inline void dot_steps(const uint8_t* w, const int8_t* const* q, int at, Ints scale, Ints* sums) noexcept {
-  static_assert(kSteps % 4 == 0);
-  constexpr int kPairs = kCols / 2;
-  const auto add = [&](int c, int32x4_t dot) {
-    sums[c] =
-        kScaled ? as_ints(vmlaq_s32(as_signed(sums[c]), dot, as_signed(scale))) : vaddq_u32(sums[c], as_ints(dot));
-  };
-  if constexpr (kPairs > 0) {
-    int32x4_t dots[2 * kPairs];
 #pragma GCC unroll 8
-    for (int i = 0; i < 2 * kPairs; ++i) dots[i] = vdupq_n_s32(0);
-    multiply_pairs<kSteps, kPairs>(w, q, at, dots);
-#pragma GCC unroll 4
-    for (int p = 0; p < kPairs; ++p) {
-      add(2 * p, vuzp1q_s32(dots[2 * p], dots[2 * p + 1]));
-      add(2 * p + 1, vuzp2q_s32(dots[2 * p], dots[2 * p + 1]));
-    }
+  for (int i = 0; i < kPanels * kCols; ++i) {
+    const int32x4_t* square = squares[i / kCols * kPairs + i % kCols / 2];
+    dots[i] = i % kCols % 2 == 0 ? vuzp1q_s32(square[0], square[1]) : vuzp2q_s32(square[0], square[1]);
   }
-  if constexpr (kCols % 2 == 1) add(kCols - 1, dot_column(w, q[kCols - 1] + at, kSteps, vdupq_n_s32(0)));
 }
 
 }  // namespace
