@@ -137,14 +137,17 @@ TEST_F(SqueezeRun, LeavesModelAndReportsAndDoesNothingTwice) {
   EXPECT_EQ(read("out/report.json"), json);
 }
 
+// Of each model five items are reported, and once one is under way all may end before the stop is noticed: three stops
+// leave a fourth model in any case, and each finds five items.
 TEST_F(SqueezeRun, AStoppedRunGivesTheSameReportWhenItGoesOn) {
+  write("candidates.toml", "schemes = [\"q8_0\", \"q4_1\", \"q4_0\"]\n");
   const SqueezeOptions undisturbed = [&] {
     SqueezeOptions o = options_;
     o.output = (folder_ / "fresh").string();
     return o;
   }();
   (void)squeeze(undisturbed);
-  for (int stop_after : {1, 4, 9}) {
+  for (int stop_after : {1, 4, 5}) {
     CancelToken cancel;
     int reports = 0;
     Task task;
