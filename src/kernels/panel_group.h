@@ -91,7 +91,8 @@ inline void multiply_group(const GroupPanel* p, int64_t n_groups, const Activati
   }
 }
 
-template <class T>
+/// Sink: as BlockKernel's.
+template <class T, template <class, int> class Sink = StoredSteps>
 struct GroupKernel {
   using Type = T;
   using Panel = GroupPanel;
@@ -107,7 +108,7 @@ struct GroupKernel {
       store_floats(p.d + kLanes * g, header.d);
       store_floats(p.m + kLanes * g, header.m);
       unroll<0, kSubs>([&](auto s) THIMBLE_INLINE {
-        StoredSteps sink{p.w + 4 * kLanes * 8 * (kSubs * g + s.value)};
+        Sink<Type, 8> sink(p.w + 4 * kLanes * 8 * (kSubs * g + s.value));
         Type::template steps<s.value>(in, header, sink);
       });
     }

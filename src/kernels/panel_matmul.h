@@ -42,9 +42,11 @@ constexpr int byte_offset() noexcept {
   return Type::kSigned ? (kUnsignedWeightsOnly ? 128 : 0) : Type::kOffset;
 }
 
-/// The sink of expand: stores the bytes of each step.
+/// The sink of expand: stores the kSteps steps of (a part of) a panel as they come.
+template <class Type, int kSteps>
 struct StoredSteps {
   uint8_t* w;
+  explicit StoredSteps(uint8_t* to) noexcept : w(to) {}
   template <int kStep>
   THIMBLE_INLINE inline void step(Ints bytes) const noexcept {
     store_ints(w + 4 * kLanes * kStep, bytes);
@@ -157,7 +159,7 @@ struct SuperKernel {
     unroll<0, kSumPairs<Type>>([&](auto j) THIMBLE_INLINE {
       store_ints(p.pair + kLanes * j.value, pack_pair(factors[2 * j.value], factors[2 * j.value + 1]));
     });
-    StoredSteps sink{p.w};
+    StoredSteps<Type, 64> sink(p.w);
     Type::steps(in, sink);
   }
 
@@ -222,7 +224,8 @@ inline void multiply_block(const BlockPanel* p, int64_t n_blocks, const Activati
   }
 }
 
-template <class T>
+/// Sink: where and how the steps of a block are kept, StoredSteps or what a vocabulary's own tiles want.
+template <class T, template <class, int> class Sink = StoredSteps>
 struct BlockKernel {
   using Type = T;
   using Panel = BlockPanel;
@@ -235,7 +238,7 @@ struct BlockKernel {
       const auto scales = Type::scales(in);
       store_floats(p.d + kLanes * b, scales.d);
       if constexpr (Type::kHasMin) store_floats(p.m + kLanes * b, scales.m);
-      StoredSteps sink{p.w + 4 * kLanes * 8 * b};
+      Sink<Type, 8> sink(p.w + 4 * kLanes * 8 * b);
       Type::steps(in, sink);
     }
   }

@@ -56,21 +56,14 @@ inline void multiply_tile_blocks(const BlockPanel* p, const ActivationGroup* con
 }
 
 template <class T>
-struct TileBlockKernel : BlockKernel<T> {
+struct TileBlockKernel : BlockKernel<T, PlacedSteps> {
   using Type = T;
 
   template <class Reader>
   static void expand(Reader& in, int64_t group, int64_t n_blocks, BlockPanel& p) noexcept {
     // Blocks that the last group lacks are zeroes, as its activations are: they add nothing.
     if (n_blocks < 8) std::memset(static_cast<void*>(&p), 0, sizeof p);
-    for (int b = 0; b < static_cast<int>(n_blocks); ++b) {
-      in.begin_block(8 * group + b);
-      const auto scales = Type::scales(in);
-      store_floats(p.d + kLanes * b, scales.d);
-      if constexpr (Type::kHasMin) store_floats(p.m + kLanes * b, scales.m);
-      PlacedSteps<Type, 8> sink{p.w + 4 * kLanes * 8 * b};
-      Type::steps(in, sink);
-    }
+    BlockKernel<T, PlacedSteps>::expand(in, group, n_blocks, p);
   }
 
   template <int kPanels, int kCols>

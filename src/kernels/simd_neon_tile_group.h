@@ -58,25 +58,8 @@ inline void multiply_tile_group(const GroupPanel* p, int64_t n_groups, const Act
 }
 
 template <class T>
-struct TileGroupKernel : GroupKernel<T> {
+struct TileGroupKernel : GroupKernel<T, PlacedSteps> {
   using Type = T;
-  using GroupKernel<T>::kElements;
-  using GroupKernel<T>::kSubs;
-
-  template <class Reader>
-  static void expand(Reader& in, int64_t group, int64_t n_groups, GroupPanel& p) noexcept {
-    for (int g = 0; g < static_cast<int>(n_groups); ++g) {
-      in.begin_block(256 / kElements * group + g);
-      GroupHeader<Type> header;
-      Type::header(in, header);
-      store_floats(p.d + kLanes * g, header.d);
-      store_floats(p.m + kLanes * g, header.m);
-      unroll<0, kSubs>([&](auto s) THIMBLE_INLINE {
-        PlacedSteps<Type, 8> sink(p.w + 4 * kLanes * 8 * (kSubs * g + s.value));
-        Type::template steps<s.value>(in, header, sink);
-      });
-    }
-  }
 
   template <int kPanels, int kCols>
   static void multiply(const GroupPanel* p, int64_t n_groups, const ActivationGroup* const* x, float* acc) noexcept {

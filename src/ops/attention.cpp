@@ -447,7 +447,7 @@ void attention(const Backend& backend, const AttentionShape& shape, const float*
   if (shape.n_tokens <= 0) return;
   const Plan plan(shape, backend.pool->n_threads());
   std::atomic<int64_t> next{0};
-  backend.pool->run([&](int thread_index) {
+  backend.pool->run_some([&](int thread_index) {
     Tile tile(backend, shape, layer, scratch.thread_scratch(thread_index));
     for (;;) {
       const int64_t begin = next.fetch_add(plan.items_at_once, std::memory_order_relaxed);
