@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/expand_super.h"
+#include "kernels/panel_matmul.h"
 
 namespace thimble::kernels {
 namespace {

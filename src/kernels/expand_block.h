@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "kernels/expand_bits.h"
-#include "kernels/panel_vector.h"
+#include "kernels/panel_block.h"
 #include "tensor/blocks.h"
 
 namespace thimble::kernels {

@@ -17,7 +17,7 @@
 #include <cstdint>
 
 #include "kernels/expand_bits.h"
-#include "kernels/panel_vector.h"
+#include "kernels/panel_super.h"
 #include "tensor/blocks.h"
 
 namespace thimble::kernels {

@@ -4,6 +4,7 @@
 #include "kernels/simd_avx2.h"
 
 #include "kernels/expand_group.h"
+#include "kernels/tile_group.h"
 
 namespace thimble::kernels {
 

@@ -4,6 +4,7 @@
 #include "kernels/simd_avx2.h"
 
 #include "kernels/expand_super.h"
+#include "kernels/tile_super.h"
 
 namespace thimble::kernels {
 

@@ -4,6 +4,7 @@
 #include "kernels/simd_avx512_vnni.h"
 
 #include "kernels/expand_super.h"
+#include "kernels/tile_super.h"
 
 namespace thimble::kernels {
 

@@ -4,6 +4,7 @@
 #include "kernels/simd_avx2.h"
 
 #include "kernels/expand_block.h"
+#include "kernels/tile_block.h"
 
 namespace thimble::kernels {
 

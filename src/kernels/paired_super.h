@@ -1,11 +1,11 @@
 // The product of super-block weights with many columns where 16-bit products can be added in pairs (vpdpwssd), written
-// against a vocabulary (simd_<isa>.h); everything else is panel_matmul.h.
+// against a vocabulary (simd_<isa>.h); everything else is tile_super.h.
 //
 // Multiplying the dot product of every sub-block by its scale takes the execution units that dot products take. Dot
 // products of two neighbouring sub-blocks that fit 16 bits are joined in one register and multiplied by their two
 // scales at once, which halves that work. Whether they fit is known from the activations alone: the largest weight
 // times the sums of magnitudes that quantization leaves in each group. The few tiles that may not fit take the way of
-// panel_matmul.h. Where weights are stored with an offset, dot products start from what the offset adds, with the other
+// tile_super.h. Where weights are stored with an offset, dot products start from what the offset adds, with the other
 // sign, instead of being corrected at the end.
 // The integers are the same either way, so results stay bit-equal to the scalar kernel.
 #pragma once
@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/panel_vector.h"
+#include "kernels/tile_super.h"
 
 namespace thimble::kernels {
 namespace {
@@ -134,9 +134,6 @@ struct PairedKernel : SuperKernel<T> {
     }
   }
 };
-
-template <class Type, class Reader>
-struct VectorProduct<PairedKernel<Type>, Reader> : VectorProduct<SuperKernel<Type>, Reader> {};
 
 }  // namespace
 }  // namespace thimble::kernels

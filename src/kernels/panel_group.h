@@ -1,4 +1,4 @@
-// The matmul of panel_matmul.h and panel_vector.h for groups of 64 and 128 with one scale and one offset:
+// Groups of 64 and 128 with one scale and one offset:
 //   acc += d * sum(dx * dot(q, x)) + m * sum(dx * sum(x)), the inner sums over the blocks of 32 of a group
 // d and m are multiplied once per group: that is what longer groups gain besides their bytes. Written against a
 // vocabulary (simd_<isa>.h). Each type says, besides what expand_block.h lists,
@@ -9,7 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/panel_vector.h"
+#include "kernels/matmul_args.h"
+#include "kernels/panel_steps.h"
 
 namespace thimble::kernels {
 namespace {
@@ -46,54 +47,9 @@ THIMBLE_INLINE inline Floats group_term(Floats d, Floats dots, Floats m, float x
   return add_floats(mul_floats(d, dots), mul_floats(m, splat_float(x_sum)));
 }
 
-template <class Type, int kPanels, int kCols>
-inline void multiply_group(const GroupPanel* p, int64_t n_groups, const ActivationGroup* const* x,
-                           float* acc) noexcept {
-  constexpr int kSubs = Type::kElems / 32;
-  const int8_t* q[kCols];
-  float x_sums[kCols][256 / Type::kElems];
-#pragma GCC unroll 8
-  for (int c = 0; c < kCols; ++c) {
-    q[c] = x[c]->q;
-    set_group_sums<Type>(*x[c], x_sums[c]);
-  }
-  for (int g = 0; g < static_cast<int>(n_groups); ++g) {
-    Floats dots[kPanels * kCols];
-#pragma GCC unroll 4
-    for (int s = 0; s < kSubs; ++s) {
-      const int b = kSubs * g + s;
-      Ints sums[kPanels * kCols];
-#pragma GCC unroll 12
-      for (int i = 0; i < kPanels * kCols; ++i) sums[i] = splat(0);
-      dot_tile<Type, 8, kPanels, kCols, false>(p->w + 4 * kLanes * 8 * b, nullptr, sizeof(GroupPanel), q, 32 * b, sums);
-#pragma GCC unroll 8
-      for (int c = 0; c < kCols; ++c) {
-        const Floats dx = splat_float(x[c]->d[b]);
-#pragma GCC unroll 2
-        for (int i = 0; i < kPanels; ++i) {
-          Floats& dot = dots[i * kCols + c];
-          const Floats scaled = mul_floats(dx, to_floats(sums[i * kCols + c]));
-          dot = s == 0 ? scaled : add_floats(dot, scaled);
-        }
-      }
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < kPanels; ++i) {
-      const Floats d = load_floats(p[i].d + kLanes * g);
-      const Floats m = load_floats(p[i].m + kLanes * g);
-#pragma GCC unroll 8
-      for (int c = 0; c < kCols; ++c) {
-        float* at = acc + kPassResults * i + kLanes * c;
-        const Floats term = group_term(d, dots[i * kCols + c], m, x_sums[c][g]);
-        store_floats(at, add_floats(load_floats(at), term));
-      }
-    }
-  }
-}
-
-/// Sink: as BlockKernel's.
-template <class T, template <class, int> class Sink = StoredSteps>
-struct GroupKernel {
+/// What every kernel of groups begins with. Sink: how the steps of a panel are kept for many columns.
+template <class T, template <class, int> class Sink>
+struct GroupPanels {
   using Type = T;
   using Panel = GroupPanel;
   static constexpr int64_t kElements = Type::kElems;
@@ -114,18 +70,10 @@ struct GroupKernel {
     }
   }
 
-  template <int kPanels, int kCols>
-  static void multiply(const Panel* p, int64_t n_groups, const ActivationGroup* const* x, float* acc) noexcept {
-    multiply_group<Type, kPanels, kCols>(p, n_groups, x, acc);
-  }
-};
-
-template <class Type, class Reader>
-struct VectorProduct<GroupKernel<Type>, Reader> {
-  static constexpr int kSubs = Type::kElems / 32;
-
-  THIMBLE_INLINE static inline Floats group(Reader& in, int64_t group, int64_t n_groups, const ActivationGroup& x,
-                                            Floats acc) noexcept {
+  /// acc + the product of the groups of 256 elements of a panel with one column.
+  template <class Reader>
+  THIMBLE_INLINE static inline Floats multiply_one(Reader& in, int64_t group, int64_t n_groups,
+                                                   const ActivationGroup& x, Floats acc) noexcept {
     float x_sums[256 / Type::kElems];
     set_group_sums<Type>(x, x_sums);
     for (int g = 0; g < static_cast<int>(n_groups); ++g) {

@@ -187,10 +187,5 @@ inline Ints dot_pairs(Ints acc, Ints pair, int32_t x) noexcept {
 /// Columns of a tile. Panels of a tile are each vocabulary's kPanelsPerPass.
 constexpr int kColumns = 4;
 
-/// What panel_matmul.h multiplies by; not defined, because NEON's kernels have tiles of their own (simd_neon_tile.h).
-template <class Type, int kSteps, int kPanels, int kCols, bool kScaled>
-inline void dot_tile(const uint8_t* w, const int32_t* scale, size_t stride, const int8_t* const* q, int at,
-                     Ints* sums) noexcept;
-
 }  // namespace
 }  // namespace thimble::kernels

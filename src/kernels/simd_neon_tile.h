@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/panel_vector.h"
+#include "kernels/panel_steps.h"
 
 namespace thimble::kernels {
 namespace {

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/panel_block.h"
+#include "kernels/panel_matmul.h"
 #include "kernels/simd_neon_tile.h"
 
 namespace thimble::kernels {
@@ -56,14 +58,14 @@ inline void multiply_tile_blocks(const BlockPanel* p, const ActivationGroup* con
 }
 
 template <class T>
-struct TileBlockKernel : BlockKernel<T, PlacedSteps> {
+struct TileBlockKernel : BlockPanels<T, PlacedSteps> {
   using Type = T;
 
   template <class Reader>
   static void expand(Reader& in, int64_t group, int64_t n_blocks, BlockPanel& p) noexcept {
     // Blocks that the last group lacks are zeroes, as its activations are: they add nothing.
     if (n_blocks < 8) std::memset(static_cast<void*>(&p), 0, sizeof p);
-    BlockKernel<T, PlacedSteps>::expand(in, group, n_blocks, p);
+    BlockPanels<T, PlacedSteps>::expand(in, group, n_blocks, p);
   }
 
   template <int kPanels, int kCols>
@@ -71,9 +73,6 @@ struct TileBlockKernel : BlockKernel<T, PlacedSteps> {
     multiply_tile_blocks<Type, kPanels, kCols>(p, x, acc);
   }
 };
-
-template <class Type, class Reader>
-struct VectorProduct<TileBlockKernel<Type>, Reader> : VectorProduct<BlockKernel<Type>, Reader> {};
 
 }  // namespace
 }  // namespace thimble::kernels

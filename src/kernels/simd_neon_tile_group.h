@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/panel_group.h"
+#include "kernels/panel_matmul.h"
 #include "kernels/simd_neon_tile.h"
 
 namespace thimble::kernels {
@@ -58,7 +59,7 @@ inline void multiply_tile_group(const GroupPanel* p, int64_t n_groups, const Act
 }
 
 template <class T>
-struct TileGroupKernel : GroupKernel<T, PlacedSteps> {
+struct TileGroupKernel : GroupPanels<T, PlacedSteps> {
   using Type = T;
 
   template <int kPanels, int kCols>
@@ -66,9 +67,6 @@ struct TileGroupKernel : GroupKernel<T, PlacedSteps> {
     multiply_tile_group<Type, kPanels, kCols>(p, n_groups, x, acc);
   }
 };
-
-template <class Type, class Reader>
-struct VectorProduct<TileGroupKernel<Type>, Reader> : VectorProduct<GroupKernel<Type>, Reader> {};
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/panel_matmul.h"
+#include "kernels/panel_super.h"
 #include "kernels/simd_neon_tile.h"
 
 namespace thimble::kernels {
@@ -70,10 +72,9 @@ inline void multiply_tile_super(const NeonSuperPanel* p, const ActivationGroup* 
 }
 
 template <class T>
-struct TileSuperKernel {
+struct TileSuperKernel : SuperPanels<T> {
   using Type = T;
   using Panel = NeonSuperPanel;
-  static constexpr int64_t kElements = 256;
 
   template <class Reader>
   static void expand(Reader& in, int64_t group, int64_t, Panel& p) noexcept {
@@ -95,9 +96,6 @@ struct TileSuperKernel {
     multiply_tile_super<Type, kPanels, kCols>(p, x, acc);
   }
 };
-
-template <class Type, class Reader>
-struct VectorProduct<TileSuperKernel<Type>, Reader> : VectorProduct<SuperKernel<Type>, Reader> {};
 
 }  // namespace
 }  // namespace thimble::kernels
