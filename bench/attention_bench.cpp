@@ -21,7 +21,7 @@ namespace {
 using thimble::KvCache;
 using thimble::ops::KvType;
 
-constexpr std::array<int64_t, 4> kContexts = {0, 1024, 4096, 8192};
+constexpr std::array<int64_t, 5> kContexts = {0, 64, 1024, 4096, 8192};
 constexpr int64_t kChunk = 256;
 constexpr size_t kOtherBytes = size_t{64} << 20;
 

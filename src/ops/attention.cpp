@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include "base/checked.h"
 #include "kernels/vector_kernel.h"
@@ -94,23 +95,34 @@ struct Tile {
   }
 };
 
+// One stage of a Hadamard transform of 2 * half numbers. Neighbours are added up and what comes out is not left in
+// place but moved, so that all stages are this loop, whose loads and stores are neighbours too (Pease's constant
+// geometry).
+void add_neighbours(const float* __restrict from, int64_t half, float* __restrict to) noexcept {
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = from[2 * i], b = from[2 * i + 1];
+    to[i] = a + b;
+    to[i + half] = a - b;
+  }
+}
+
 // x times an orthonormal matrix: Hadamard's, over blocks of the largest power of two that divides n (Sylvester's
 // construction). Queries and keys rotated alike have the same dot products, but no channel of a key stands out, which
 // int8 with one scale per head would pay for with the precision of all others (QuaRot, arXiv 2404.00456; llama.cpp
 // rotates quantized caches too).
 void rotate(float* x, int64_t n) noexcept {
   const int64_t block = n & -n;
-  for (int64_t half = 1; half < block; half *= 2) {
-    for (int64_t i = 0; i < n; i += 2 * half) {
-      for (int64_t j = i; j < i + half; ++j) {
-        const float a = x[j], b = x[j + half];
-        x[j] = a + b;
-        x[j + half] = a - b;
-      }
-    }
-  }
   const float scale = 1.0f / std::sqrt(static_cast<float>(block));
-  for (int64_t i = 0; i < n; ++i) x[i] *= scale;
+  alignas(64) float other[kKvMaxHeadDim];
+  for (float* values = x; values < x + n; values += block) {
+    float* from = values;
+    float* to = other;
+    for (int64_t done = 1; done < block; done *= 2) {
+      add_neighbours(from, block / 2, to);
+      std::swap(from, to);
+    }
+    for (int64_t i = 0; i < block; ++i) values[i] = from[i] * scale;
+  }
 }
 
 // Queries with the factors of the scores in them: 1 / sqrt(head_dim), and log2(e) because exponentials are powers of 2.
