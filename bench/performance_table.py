@@ -122,6 +122,7 @@ def decode(bench, shape, threads, generate, goal):
     row = compared(mine, theirs, goal)
     row["share_all"] = [r["bandwidth_share"]["median"] for r in reports]
     row["bandwidth_all"] = [r["read_bandwidth_gb_per_s"]["median"] for r in reports]
+    row["region_us"] = statistics.median(r["region_us"] for r in reports) if threads > 1 else None
     row["share"], row["share_worst"] = statistics.median(row["share_all"]), min(row["share_all"])
     row["share_goal"] = [0.9, 0.8] if threads > 1 else None
     row["kernels"], row["system"] = reports[0]["kernels"], system
@@ -214,8 +215,9 @@ def checks(row):
         yield f"{row['ratio']:.2f}x stock, goal {row['ratio_goal']}x", row["ratio"] >= row["ratio_goal"]
     if row.get("share_goal"):
         median, worst = row["share_goal"]
+        regions = f", {row['region_us']:.1f} us a region" if row.get("region_us") else ""
         yield (f"{100 * row['share']:.0f} % of {statistics.median(row['bandwidth_all']):.1f} GB/s (worst "
-               f"{100 * row['share_worst']:.0f} %), goal {100 * median:.0f} (80)",
+               f"{100 * row['share_worst']:.0f} %{regions}), goal {100 * median:.0f} (80)",
                row["share"] >= median and row["share_worst"] >= worst)
     elif "share" in row:
         yield (f"{100 * row['share']:.0f} % of {statistics.median(row['bandwidth_all']):.1f} GB/s", True)

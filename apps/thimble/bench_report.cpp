@@ -42,16 +42,19 @@ double megabytes(const Json& bytes) {
 
 void add_speeds(Json& report, const std::vector<BenchRepetition>& repetitions) {
   const auto bytes = report["weight_bytes_per_token"].get<double>();
-  std::vector<double> prefill, decode, bandwidth, share;
+  std::vector<double> prefill, decode, bandwidth, region, share;
   for (const BenchRepetition& r : repetitions) {
     if (r.prefill > 0) prefill.push_back(r.prefill);
     if (r.decode > 0) decode.push_back(r.decode);
     if (r.decode > 0) share.push_back(bytes * r.decode / r.bandwidth);
     bandwidth.push_back(r.bandwidth / 1e9);
+    region.push_back(r.region_seconds * 1e6);
   }
   report["prefill_tokens_per_s"] = prefill.empty() ? Json(nullptr) : speed(report["n_prompt"], prefill);
   report["decode_tokens_per_s"] = decode.empty() ? Json(nullptr) : speed(report["n_generate"], decode);
   report["read_bandwidth_gb_per_s"] = summary(bandwidth);
+  // One thread opens no region: it calls.
+  report["region_us"] = report["threads"] == 1 ? Json(nullptr) : Json(median(region));
   if (share.empty()) return;
   report["weight_gb_per_s"] = bytes * median(decode) / 1e9;
   report["bandwidth_share"] = summary(share);
@@ -81,6 +84,9 @@ void print_bench(const Json& r) {
     fmt::print("; decode reads weights at {:.1f} GB/s: {:.0f} % of it, worst repetition {:.0f} %",
                r["weight_gb_per_s"].get<double>(), 100 * share["median"].get<double>(),
                100 * share["worst"].get<double>());
+  }
+  if (!r["region_us"].is_null()) {
+    fmt::print("\n{:<22}{:.2f} us for all of them to begin and end a region", "threads", r["region_us"].get<double>());
   }
   fmt::print("\n{:<22}{:.2f} s to load, {:.2f} s for the first token\n", "start", r["load_seconds"].get<double>(),
              r["first_token_seconds"].get<double>());

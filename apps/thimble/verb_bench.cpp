@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "bench_report.h"
 #include "device/read_bandwidth.h"
+#include "device/region_cost.h"
 #include "device/shapes.h"
 #include "format/gguf_writer.h"
 #include "isa_option.h"
@@ -141,6 +142,7 @@ Measured measure(const Model& model, ThreadPool& pool, const BenchOptions& optio
     task.report(static_cast<uint64_t>(rep), static_cast<uint64_t>(options.reps), "bench");
     BenchRepetition& r = out.repetitions.emplace_back();
     if (options.n_prompt > 0) r.prefill = run(options.depth, options.n_prompt, forward.n_batch());
+    r.region_seconds = region_seconds(pool);
     r.bandwidth = bandwidth.mean(kBandwidthSeconds);
     if (options.n_generate == 0) continue;
     r.decode = run(options.depth, options.n_generate, 1);
