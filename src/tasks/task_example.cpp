@@ -16,19 +16,18 @@ namespace fs = std::filesystem;
 Json example_comment() {
   Json lines = {
       "An example to change. This file says how a task is run and scored; the items are in the file that 'data' names.",
-      "Keys: 'task' its name; 'version' to be raised with every change; 'data' the items, beside this file; 'sha256' "
-      "of "
-      "them (sha256sum FILE; without the key nothing is compared); 'license' and 'source' of the data; 'comment' for "
-      "people.",
-      "'system' is put before every item; with \"role\": \"user\" it opens the user's message, for models without "
-      "system messages.",
+      ("Keys: 'task' its name; 'version' to be raised with every change; 'data' the items, beside this file; 'sha256' "
+       "of them (sha256sum FILE; without the key nothing is compared); 'license' and 'source' of the data; 'comment' "
+       "for people."),
+      ("'system' is put before every item; with \"role\": \"user\" it opens the user's message, for models without "
+       "system messages."),
       "'gen': at most 'max_tokens' tokens, ended before any text of 'stop'. Decoding is always greedy.",
       "'metrics': 'primary' decides between models, 'also' is reported.",
-      "'format' (needed by the metric format): min_chars, max_chars, lines (a number or \"items\"), min_lines, "
-      "max_lines, max_line_chars, json (any, object, array), json_keys, forbid, not_end.",
-      "Items, one JSON object a line: 'id'; 'cluster', the same for items that are not independent (one customer, one "
-      "document); 'messages', the last one the user's; 'refs', good answers; 'facts', each a list of alternatives; "
-      "'items', what each line of the answer should be; 'meta', anything.",
+      ("'format' (needed by the metric format): min_chars, max_chars, lines (a number or \"items\"), min_lines, "
+       "max_lines, max_line_chars, json (any, object, array), json_keys, forbid, not_end."),
+      ("Items, one JSON object a line: 'id'; 'cluster', the same for items that are not independent (one customer, one "
+       "document); 'messages', the last one the user's; 'refs', good answers; 'facts', each a list of alternatives; "
+       "'items', what each line of the answer should be; 'meta', anything."),
   };
   for (const MetricRow& row : metric_table()) lines.push_back(fmt::format("Metric {}: {}.", row.name, row.meaning));
   return lines;
@@ -75,7 +74,7 @@ ExampleTask write_example_task(const std::string& folder, const std::string& nam
     fail(ErrorCode::invalid_argument, "--name: found '{}', expected letters, digits, '-', '_' and '.'", name);
   }
   const std::string stem = (fs::path(folder) / name).string();
-  const ExampleTask out{stem + ".task.json", stem + ".eval.jsonl"};
+  ExampleTask out{stem + ".task.json", stem + ".eval.jsonl"};
   std::error_code ignored;
   for (const std::string& path : {out.task_path, out.data_path}) {
     if (fs::exists(path, ignored)) {
